@@ -1,0 +1,294 @@
+"""`FederatedTask`: one model trained together."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from covey_api.base import (
+    Address,
+    Amount,
+    ApiModel,
+    Duration,
+    Hash,
+    Message,
+    Name,
+    Quantity,
+    Ratio,
+    Text,
+    cel,
+)
+from covey_api.status import Condition
+
+
+class Bounty(ApiModel):
+    """What the Planner pays for the model."""
+
+    amount: Annotated[Amount, Field(description="Amount in whole tokens; goes into escrow when the task is published.")]
+    token: Annotated[Address | None, Field(description="ERC-20 token; default is the consortium's stake token.")] = None
+
+
+class ProgramSpec(ApiModel):
+    """The code that the members run on their data."""
+
+    image: Annotated[
+        str,
+        Field(min_length=1, max_length=512, description="Worker image, best pinned by digest (name@sha256:…)."),
+    ]
+    entrypoint: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+            max_length=256,
+            description="module:Class of the program inside the image.",
+        ),
+    ]
+    config: Annotated[
+        dict[str, Any],
+        Field(
+            max_length=64,
+            description="Passed to the program as it is.",
+            json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        ),
+    ] = {}
+
+
+class DataSpec(ApiModel):
+    """Which data the task needs."""
+
+    schema_name: Annotated[
+        Text, Field(alias="schema", min_length=1, description="Schema that a member's data set must follow.")
+    ]
+
+
+class MembersSpec(ApiModel):
+    """How many members take part."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra=cel(("self.min <= self.max", "members.min must not exceed members.max")),
+    )
+
+    min: Annotated[int, Field(ge=1, le=64, description="The task starts with at least this many.")] = 2
+    max: Annotated[int, Field(ge=1, le=64, description="No more than this many may join.")] = 16
+    accept_within: Annotated[
+        Duration, Field(description="How long members may join when more than min could still come.")
+    ] = "24h"
+
+
+class RoundsSpec(ApiModel):
+    """How the task is cut into rounds."""
+
+    count: Annotated[int, Field(ge=1, le=100_000, description="Number of rounds.")]
+    local_steps: Annotated[
+        int, Field(ge=1, le=100_000, description="Inner optimisation steps of a site in a round.")
+    ] = 30
+    deadline: Annotated[
+        Duration, Field(description="A round closes after this time with the updates that are there.")
+    ] = "10m"
+    min_updates: Annotated[int, Field(ge=1, le=64, description="A round needs at least this many updates.")] = 2
+    settle_every: Annotated[
+        int, Field(ge=1, le=1000, description="Rounds between two posts on chain; the last is always posted.")
+    ] = 5
+
+
+class ResourceSpec(ApiModel):
+    """Resources of one worker pod (requests equal limits)."""
+
+    cpu: Annotated[Quantity, Field(description="CPU cores.")] = "1"
+    memory: Annotated[Quantity, Field(description="Memory.")] = "4Gi"
+
+
+class WorkersSpec(ApiModel):
+    """Ray workers at each site."""
+
+    replicas: Annotated[int, Field(ge=1, le=256, description="Worker pods at each site.")] = 1
+    gpus: Annotated[int, Field(ge=0, le=16, description="GPUs of each worker (nvidia.com/gpu).")] = 0
+    resources: Annotated[ResourceSpec, Field(description="CPU and memory of each worker.")] = ResourceSpec()
+
+
+class CodecName(StrEnum):
+    """How updates are compressed."""
+
+    SPARSE_LOCO = "SparseLoCo"
+    NONE = "None"
+
+
+class CompressionSpec(ApiModel):
+    """Codec of the updates."""
+
+    codec: Annotated[
+        CodecName,
+        Field(description="SparseLoCo (error feedback, chunk-wise top-k, 2-bit values) or None (float32)."),
+    ] = CodecName.SPARSE_LOCO
+    density: Annotated[Ratio, Field(description="Share of values that is sent, for example 1/64.")] = "1/64"
+    value_bits: Annotated[int, Field(ge=2, le=2, description="Bits of a sent value.")] = 2
+
+
+class AggregationSpec(ApiModel):
+    """How updates become the next model."""
+
+    rule: Annotated[str, Field(pattern=r"^Mean$", max_length=16, description="Mean of the clipped updates.")] = "Mean"
+    clip: Annotated[
+        str,
+        Field(
+            pattern=r"^(MedianNorm|None)$",
+            max_length=16,
+            description="MedianNorm clips every update to the median norm.",
+        ),
+    ] = "MedianNorm"
+    outer_learning_rate: Annotated[Ratio, Field(description="Step along the mean update.")] = "0.7"
+
+
+class ValidationSpec(ApiModel):
+    """How updates are judged."""
+
+    metric: Annotated[Text, Field(description="Metric shown to people; decisions use the loss.")] = "loss"
+    holdout_fraction: Annotated[
+        Ratio, Field(description="Share of a member's records kept out of training and used to score.")
+    ] = "0.2"
+    min_holdout: Annotated[int, Field(ge=1, description="A site with fewer holdout records abstains from scoring.")] = (
+        100
+    )
+    margin: Annotated[
+        Ratio,
+        Field(description="A round is discarded when it makes the median loss worse by more than this share."),
+    ] = "0.01"
+
+
+class Decision(StrEnum):
+    """A member's own answer to a task."""
+
+    JOIN = "Join"
+    DECLINE = "Decline"
+
+
+class ParticipationSpec(ApiModel):
+    """The local member's own answer; on a mirrored task the only part that people edit besides `suspend`."""
+
+    decision: Annotated[Decision | None, Field(description="Join or Decline.")] = None
+    dataset: Annotated[Name | None, Field(description="Data set to use when several follow the schema.")] = None
+
+
+# What the chain fixes at publication. `subnet`, `suspend` and `participation` are local and never published.
+PUBLISHED_FIELDS = (
+    "program",
+    "data",
+    "members",
+    "rounds",
+    "workers",
+    "compression",
+    "aggregation",
+    "validation",
+)
+
+
+class TaskSpec(ApiModel):
+    """Desired task."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra=cel(
+            *(
+                (
+                    f"self.{f} == oldSelf.{f}",
+                    f"{f} is immutable: the terms of a task are on chain; apply a new task instead",
+                )
+                for f in ("subnet", "bounty", *PUBLISHED_FIELDS)
+            ),
+            ("self.rounds.minUpdates <= self.members.max", "rounds.minUpdates must not exceed members.max"),
+        ),
+    )
+
+    subnet: Annotated[Name, Field(description="Subnet in this namespace through which the task is published.")]
+    bounty: Annotated[Bounty, Field(description="What the Planner pays.")]
+    program: Annotated[ProgramSpec, Field(description="The code that the members run.")]
+    data: Annotated[DataSpec, Field(description="The data that it needs.")]
+    members: Annotated[MembersSpec, Field(description="How many members take part.")] = MembersSpec()
+    rounds: Annotated[RoundsSpec, Field(description="Rounds.")]
+    workers: Annotated[WorkersSpec, Field(description="Ray workers at each site.")] = WorkersSpec()
+    compression: Annotated[CompressionSpec, Field(description="Codec of the updates.")] = CompressionSpec()
+    aggregation: Annotated[AggregationSpec, Field(description="How updates become the next model.")] = AggregationSpec()
+    validation: Annotated[ValidationSpec, Field(description="How updates are judged.")] = ValidationSpec()
+    suspend: Annotated[bool, Field(description="Frees the local pods and keeps their state.")] = False
+    participation: Annotated[ParticipationSpec, Field(description="The local member's own answer.")] = (
+        ParticipationSpec()
+    )
+
+
+class Phase(StrEnum):
+    """A word for people, derived from the conditions; programs read the conditions."""
+
+    PENDING = "Pending"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    DECLINED = "Declined"
+    RECRUITING = "Recruiting"
+    STARTING = "Starting"
+    TRAINING = "Training"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class ModelStatus(ApiModel):
+    """The finished model."""
+
+    digest: Annotated[Hash, Field(description="SHA-256 of names, shapes and float32 values in sorted order.")]
+    location: Annotated[Text, Field(description="Where it lies: claim/path.")]
+
+
+class TransactionStatus(ApiModel):
+    """A transaction that this member sent for the task."""
+
+    purpose: Annotated[Text, Field(description="publish, accept, start, result or claim.")]
+    hash: Annotated[Hash, Field(description="Transaction hash.")]
+
+
+class TaskStatus(ApiModel):
+    """Observed task."""
+
+    observed_generation: Annotated[
+        int | None, Field(description="Generation of the spec that this status speaks of.")
+    ] = None
+    phase: Annotated[Phase | None, Field(description="One word for people; derived.")] = None
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            description="Published, Accepted, ClusterReady, Training, Settled, Succeeded, Failed.",
+        ),
+    ] = []
+    task_id: Annotated[Hash | None, Field(description="Id on chain.")] = None
+    planner: Annotated[Address | None, Field(description="Owner address of the Planner.")] = None
+    round: Annotated[int | None, Field(description="Rounds done.")] = None
+    rounds: Annotated[Text | None, Field(description="Rounds done of all, for people: 7/20.")] = None
+    members: Annotated[
+        Text | None, Field(description="Accepted of maximum, or reachable of participants, for people: 3/3.")
+    ] = None
+    loss: Annotated[Text | None, Field(description="Median holdout loss of the newest model.")] = None
+    metrics: Annotated[dict[str, Text], Field(max_length=32, description="Metrics on this member's holdout.")] = {}
+    bytes_sent: Annotated[int | None, Field(description="Exchange bytes that this member sent, framing included.")] = (
+        None
+    )
+    compression_ratio: Annotated[
+        Text | None,
+        Field(description="float32 bytes of the updates by their bytes as sent, for people: 103x."),
+    ] = None
+    eta: Annotated[Text | None, Field(description="Estimated time left.")] = None
+    reward: Annotated[Amount | None, Field(description="Reward of this member, in whole tokens.")] = None
+    claimed: Annotated[Amount | None, Field(description="Part of the reward that has been paid.")] = None
+    restarts: Annotated[int | None, Field(description="How often the head pod was started again.")] = None
+    model: Annotated[ModelStatus | None, Field(description="The finished model.")] = None
+    transactions: Annotated[
+        list[TransactionStatus], Field(max_length=32, description="Transactions of this member for the task.")
+    ] = []
+    message: Annotated[Message | None, Field(description="What happens now or what to do, in words.")] = None
