@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from covey_api.base import ApiModel
+from covey_api.base import ApiModel, Count
 
 
 class ConditionStatus(StrEnum):
@@ -85,5 +85,5 @@ class Condition(ApiModel):
     status: Annotated[ConditionStatus, Field(description="True, False or Unknown.")]
     reason: Annotated[str, Field(max_length=64, description="Why, in one word; see docs/reference/reasons.md.")]
     message: Annotated[str, Field(max_length=4096, description="Why, for a person, and what to do.")] = ""
-    observed_generation: Annotated[int | None, Field(description="Generation that this condition speaks of.")] = None
+    observed_generation: Annotated[Count | None, Field(description="Generation that this condition speaks of.")] = None
     last_transition_time: Annotated[str, Field(max_length=32, description="When the status last changed (RFC 3339).")]

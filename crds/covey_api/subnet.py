@@ -5,10 +5,23 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from covey_api.base import Address, Amount, ApiModel, LocalSecretRef, Name, Quantity, Text, Toleration, cel
+from covey_api.base import (
+    LIST_SET,
+    MAX_COUNT,
+    Address,
+    Amount,
+    ApiModel,
+    Count,
+    LocalSecretRef,
+    Name,
+    Quantity,
+    Rule,
+    Text,
+    Toleration,
+    list_map,
+)
 from covey_api.status import Condition
 
 
@@ -31,7 +44,9 @@ class ChainSpec(ApiModel):
             description="JSON-RPC end point of an EVM node that the member trusts.",
         ),
     ]
-    chain_id: Annotated[int, Field(ge=1, description="EIP-155 chain id; a node of another chain is refused.")]
+    chain_id: Annotated[
+        int, Field(ge=1, le=MAX_COUNT, description="EIP-155 chain id; a node of another chain is refused.")
+    ]
     contract: Annotated[
         Address,
         Field(description="Address of the consortium's Settlement contract; the others are found from it."),
@@ -71,7 +86,9 @@ class ExchangeSpec(ApiModel):
             pattern=r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$",
             min_length=1,
             max_length=259,
-            description="Host name or address that other members dial; with a port, that port, otherwise the Service's.",
+            description=(
+                "Host name or address that other members dial; with a port, that port, otherwise the Service's."
+            ),
         ),
     ]
     service: Annotated[ExchangeService, Field(description="The Service in front of the validators.")] = (
@@ -117,15 +134,22 @@ class PolicySpec(ApiModel):
         list[Annotated[str, Field(max_length=512)]],
         Field(
             max_length=64,
+            json_schema_extra=LIST_SET,
             description="Program images that may touch the data: names with * and ?; empty allows all.",
         ),
     ] = []
     sponsors: Annotated[
         list[Address],
-        Field(max_length=256, description="Planners whose tasks are considered; empty allows all members."),
+        Field(
+            max_length=256,
+            json_schema_extra=LIST_SET,
+            description="Planners whose tasks are considered; empty allows all members.",
+        ),
     ] = []
-    max_rounds: Annotated[int | None, Field(ge=1, description="Largest number of rounds.")] = None
-    max_workers: Annotated[int | None, Field(ge=1, description="Largest number of worker pods of one task.")] = None
+    max_rounds: Annotated[int | None, Field(ge=1, le=100_000, description="Largest number of rounds.")] = None
+    max_workers: Annotated[
+        int | None, Field(ge=1, le=256, description="Largest number of worker pods of one task.")
+    ] = None
     require_digest: Annotated[bool, Field(description="Refuse program images that are not pinned by digest.")] = True
 
 
@@ -152,7 +176,9 @@ class StorageSpec(ApiModel):
     state_class_name: Annotated[
         Text | None,
         Field(
-            description="StorageClass of the volume that keeps model, residual and votes of a task; default class if unset."
+            description=(
+                "StorageClass of the volume that keeps model, residual and votes of a task; default class if unset."
+            )
         ),
     ] = None
     state_size: Annotated[Quantity, Field(description="Size of that volume.")] = "1Gi"
@@ -164,20 +190,10 @@ class StorageSpec(ApiModel):
 class SubnetSpec(ApiModel):
     """Desired membership in one consortium."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        json_schema_extra=cel(
-            (
-                "self.consortium == oldSelf.consortium",
-                "consortium is immutable: make another Subnet to join another consortium",
-            ),
-            (
-                "self.datasets.all(a, self.datasets.exists_one(b, a.name == b.name))",
-                "datasets must have distinct names",
-            ),
+    rules = (
+        Rule(
+            "self.consortium == oldSelf.consortium",
+            "consortium is immutable: make another Subnet to join another consortium",
         ),
     )
 
@@ -189,10 +205,18 @@ class SubnetSpec(ApiModel):
     ] = "0"
     roles: Annotated[
         list[Role],
-        Field(min_length=1, max_length=3, description="What this member does: Planner, Trainer, Validator."),
+        Field(
+            min_length=1,
+            max_length=3,
+            json_schema_extra=LIST_SET,
+            description="What this member does: Planner, Trainer, Validator.",
+        ),
     ] = [Role.TRAINER, Role.VALIDATOR]
     exchange: Annotated[ExchangeSpec, Field(description="How other members reach this one.")]
-    datasets: Annotated[list[Dataset], Field(max_length=64, description="Data sets that tasks may use.")] = []
+    datasets: Annotated[
+        list[Dataset],
+        Field(max_length=64, json_schema_extra=list_map("name"), description="Data sets that tasks may use."),
+    ] = []
     policy: Annotated[PolicySpec, Field(description="What the data owner allows.")] = PolicySpec()
     compute: Annotated[ComputeSpec, Field(description="Where the pods run.")] = ComputeSpec()
     storage: Annotated[StorageSpec, Field(description="Volumes for state and finished models.")]
@@ -210,11 +234,15 @@ class SubnetStatus(ApiModel):
     """Observed membership."""
 
     observed_generation: Annotated[
-        int | None, Field(description="Generation of the spec that this status speaks of.")
+        Count | None, Field(description="Generation of the spec that this status speaks of.")
     ] = None
     conditions: Annotated[
         list[Condition],
-        Field(max_length=16, description="Ready, Registered, Staked, ExchangeReachable, ChainSynced."),
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("type"),
+            description="Ready, Registered, Staked, ExchangeReachable, ChainSynced.",
+        ),
     ] = []
     address: Annotated[Address | None, Field(description="The member's owner address.")] = None
     stake: Annotated[Amount | None, Field(description="Stake held on chain, in whole tokens.")] = None
@@ -223,7 +251,10 @@ class SubnetStatus(ApiModel):
     slashed: Annotated[Amount | None, Field(description="Stake lost for good.")] = None
     balance: Annotated[Amount | None, Field(description="Free tokens in the wallet.")] = None
     block: Annotated[
-        int | None,
+        Count | None,
         Field(description="Last block that the chain mirror has read; moves only when something changed."),
     ] = None
-    members: Annotated[list[SubnetMember], Field(max_length=256, description="Members of the consortium.")] = []
+    members: Annotated[
+        list[SubnetMember],
+        Field(max_length=256, json_schema_extra=list_map("address"), description="Members of the consortium."),
+    ] = []

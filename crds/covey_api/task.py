@@ -5,21 +5,25 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from covey_api.base import (
     Address,
     Amount,
     ApiModel,
+    Count,
     Duration,
     Hash,
+    LearningRate,
     Message,
     Name,
+    OpenShare,
+    PositiveShare,
     Quantity,
-    Ratio,
+    Rule,
+    Share,
     Text,
-    cel,
+    list_map,
 )
 from covey_api.status import Condition
 
@@ -67,12 +71,12 @@ class DataSpec(ApiModel):
 class MembersSpec(ApiModel):
     """How many members take part."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        json_schema_extra=cel(("self.min <= self.max", "members.min must not exceed members.max")),
+    rules = (
+        Rule(
+            "self.min <= self.max",
+            "members.min must not exceed members.max",
+            lambda members: members.min <= members.max,
+        ),
     )
 
     min: Annotated[int, Field(ge=1, le=64, description="The task starts with at least this many.")] = 2
@@ -127,23 +131,31 @@ class CompressionSpec(ApiModel):
         CodecName,
         Field(description="SparseLoCo (error feedback, chunk-wise top-k, 2-bit values) or None (float32)."),
     ] = CodecName.SPARSE_LOCO
-    density: Annotated[Ratio, Field(description="Share of values that is sent, for example 1/64.")] = "1/64"
+    density: Annotated[PositiveShare, Field(description="Share of values that is sent, for example 1/64.")] = "1/64"
     value_bits: Annotated[int, Field(ge=2, le=2, description="Bits of a sent value.")] = 2
+
+
+class AggregationRule(StrEnum):
+    """How the clipped updates are put together."""
+
+    MEAN = "Mean"
+
+
+class ClipRule(StrEnum):
+    """How the norm of a single update is limited."""
+
+    MEDIAN_NORM = "MedianNorm"
+    NONE = "None"
 
 
 class AggregationSpec(ApiModel):
     """How updates become the next model."""
 
-    rule: Annotated[str, Field(pattern=r"^Mean$", max_length=16, description="Mean of the clipped updates.")] = "Mean"
+    rule: Annotated[AggregationRule, Field(description="Mean of the clipped updates.")] = AggregationRule.MEAN
     clip: Annotated[
-        str,
-        Field(
-            pattern=r"^(MedianNorm|None)$",
-            max_length=16,
-            description="MedianNorm clips every update to the median norm.",
-        ),
-    ] = "MedianNorm"
-    outer_learning_rate: Annotated[Ratio, Field(description="Step along the mean update.")] = "0.7"
+        ClipRule, Field(description="MedianNorm clips every update to the median norm; None leaves them as they are.")
+    ] = ClipRule.MEDIAN_NORM
+    outer_learning_rate: Annotated[LearningRate, Field(description="Step along the mean update.")] = "0.7"
 
 
 class ValidationSpec(ApiModel):
@@ -151,13 +163,13 @@ class ValidationSpec(ApiModel):
 
     metric: Annotated[Text, Field(description="Metric shown to people; decisions use the loss.")] = "loss"
     holdout_fraction: Annotated[
-        Ratio, Field(description="Share of a member's records kept out of training and used to score.")
+        OpenShare, Field(description="Share of a member's records kept out of training and used to score.")
     ] = "0.2"
-    min_holdout: Annotated[int, Field(ge=1, description="A site with fewer holdout records abstains from scoring.")] = (
-        100
-    )
+    min_holdout: Annotated[
+        int, Field(ge=1, le=1_000_000_000, description="A site with fewer holdout records abstains from scoring.")
+    ] = 100
     margin: Annotated[
-        Ratio,
+        Share,
         Field(description="A round is discarded when it makes the median loss worse by more than this share."),
     ] = "0.01"
 
@@ -189,24 +201,25 @@ PUBLISHED_FIELDS = (
 )
 
 
+ENOUGH_FOR_A_ROUND = Rule(
+    "self.rounds.minUpdates <= self.members.min",
+    "rounds.minUpdates must not exceed members.min: a task of members.min members could never close a round",
+    lambda spec: spec.rounds.min_updates <= spec.members.min,
+)
+
+
 class TaskSpec(ApiModel):
     """Desired task."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        json_schema_extra=cel(
-            *(
-                (
-                    f"self.{f} == oldSelf.{f}",
-                    f"{f} is immutable: the terms of a task are on chain; apply a new task instead",
-                )
-                for f in ("subnet", "bounty", *PUBLISHED_FIELDS)
-            ),
-            ("self.rounds.minUpdates <= self.members.max", "rounds.minUpdates must not exceed members.max"),
+    rules = (
+        *(
+            Rule(
+                f"self.{field} == oldSelf.{field}",
+                f"{field} is immutable: the terms of a task are on chain; apply a new task instead",
+            )
+            for field in ("subnet", "bounty", *PUBLISHED_FIELDS)
         ),
+        ENOUGH_FOR_A_ROUND,
     )
 
     subnet: Annotated[Name, Field(description="Subnet in this namespace through which the task is published.")]
@@ -257,28 +270,29 @@ class TaskStatus(ApiModel):
     """Observed task."""
 
     observed_generation: Annotated[
-        int | None, Field(description="Generation of the spec that this status speaks of.")
+        Count | None, Field(description="Generation of the spec that this status speaks of.")
     ] = None
     phase: Annotated[Phase | None, Field(description="One word for people; derived.")] = None
     conditions: Annotated[
         list[Condition],
         Field(
             max_length=16,
+            json_schema_extra=list_map("type"),
             description="Published, Accepted, ClusterReady, Training, Settled, Succeeded, Failed.",
         ),
     ] = []
     task_id: Annotated[Hash | None, Field(description="Id on chain.")] = None
     planner: Annotated[Address | None, Field(description="Owner address of the Planner.")] = None
-    round: Annotated[int | None, Field(description="Rounds done.")] = None
+    round: Annotated[Count | None, Field(description="Rounds done.")] = None
     rounds: Annotated[Text | None, Field(description="Rounds done of all, for people: 7/20.")] = None
     members: Annotated[
         Text | None, Field(description="Accepted of maximum, or reachable of participants, for people: 3/3.")
     ] = None
     loss: Annotated[Text | None, Field(description="Median holdout loss of the newest model.")] = None
     metrics: Annotated[dict[str, Text], Field(max_length=32, description="Metrics on this member's holdout.")] = {}
-    bytes_sent: Annotated[int | None, Field(description="Exchange bytes that this member sent, framing included.")] = (
-        None
-    )
+    bytes_sent: Annotated[
+        Count | None, Field(description="Exchange bytes that this member sent, framing included.")
+    ] = None
     compression_ratio: Annotated[
         Text | None,
         Field(description="float32 bytes of the updates by their bytes as sent, for people: 103x."),
@@ -286,7 +300,7 @@ class TaskStatus(ApiModel):
     eta: Annotated[Text | None, Field(description="Estimated time left.")] = None
     reward: Annotated[Amount | None, Field(description="Reward of this member, in whole tokens.")] = None
     claimed: Annotated[Amount | None, Field(description="Part of the reward that has been paid.")] = None
-    restarts: Annotated[int | None, Field(description="How often the head pod was started again.")] = None
+    restarts: Annotated[Count | None, Field(description="How often the head pod was started again.")] = None
     model: Annotated[ModelStatus | None, Field(description="The finished model.")] = None
     transactions: Annotated[
         list[TransactionStatus], Field(max_length=32, description="Transactions of this member for the task.")

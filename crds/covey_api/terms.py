@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from covey_api.base import ApiModel, Name
 from covey_api.task import (
+    ENOUGH_FOR_A_ROUND,
     PUBLISHED_FIELDS,
     AggregationSpec,
     CompressionSpec,
@@ -30,6 +31,8 @@ class TermsError(ValueError):
 
 class TaskTerms(ApiModel):
     """What all participants of a task agree on, member-local fields left out."""
+
+    rules = (ENOUGH_FOR_A_ROUND,)
 
     name: Annotated[Name, Field(description="Name that the Planner gave the task.")]
     program: ProgramSpec
