@@ -100,6 +100,13 @@ class ExchangeSpec(ApiModel):
     ] = None
 
 
+INSIDE_THE_VOLUME = Rule(
+    "!self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+    "must be a relative path inside the volume, without '..'",
+    lambda path: not path.startswith("/") and ".." not in path.split("/"),
+)
+
+
 class Dataset(ApiModel):
     """A data set that this member may train on. It never leaves the cluster."""
 
@@ -111,7 +118,7 @@ class Dataset(ApiModel):
     claim_name: Annotated[
         Text, Field(min_length=1, description="PersistentVolumeClaim in this namespace; mounted read-only.")
     ]
-    path: Annotated[str, Field(max_length=512, pattern=r"^[^/].*$|^$", description="Folder inside the volume.")] = ""
+    path: Annotated[str, Field(max_length=512, description="Folder inside the volume."), INSIDE_THE_VOLUME] = ""
     jurisdiction: Annotated[Text | None, Field(description="Law that the data are under, for example EU or DE-BY.")] = (
         None
     )
