@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from fractions import Fraction
 
 _DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
 
 
 def token_units(amount: str, decimals: int) -> int:
-    """Whole tokens as base units (ERC-20 `decimals`).
+    """Whole tokens as base units (ERC-20 `decimals`), exactly.
 
     Raises:
         ValueError: the amount has more decimal places than the token.
     """
-    scaled = Decimal(amount).scaleb(decimals)
-    if scaled != scaled.to_integral_value():
+    scaled = Fraction(amount) * 10**decimals
+    if scaled.denominator != 1:
         raise ValueError(f"amount {amount} has more than {decimals} decimal places, which the token does not know")
-    return int(scaled)
+    return scaled.numerator
 
 
 def token_amount(units: int, decimals: int) -> str:
-    """Base units as whole tokens, without trailing zeros."""
-    text = format(Decimal(units).scaleb(-decimals), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """Base units (not negative) as whole tokens, exactly, without trailing zeros."""
+    whole, rest = divmod(units, 10**decimals)
+    places = str(rest).zfill(decimals).rstrip("0") if rest else ""
+    return f"{whole}.{places}" if places else str(whole)
 
 
 def ratio(text: str) -> Fraction:

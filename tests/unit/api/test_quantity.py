@@ -12,7 +12,15 @@ def test_amounts_come_back_exactly(units: int, decimals: int):
 
 
 @pytest.mark.parametrize(
-    ("units", "decimals", "text"), [(0, 18, "0"), (10**18, 18, "1"), (1_500_000, 6, "1.5"), (100, 0, "100")]
+    ("units", "decimals", "text"),
+    [
+        (0, 18, "0"),
+        (10**18, 18, "1"),
+        (1_500_000, 6, "1.5"),
+        (100, 0, "100"),
+        # more digits than the default context of `decimal` keeps
+        (123456789012345678901234567890123456789, 18, "123456789012345678901.234567890123456789"),
+    ],
 )
 def test_amounts_read_as_people_write_them(units: int, decimals: int, text: str):
     assert token_amount(units, decimals) == text
