@@ -1,0 +1,1 @@
+"""Real Kubernetes clusters, a registry, a chain and the images of Covey on one Linux machine, without Docker."""

@@ -1,0 +1,30 @@
+"""All tools at once, and the variables by which other programs find them."""
+
+import shlex
+
+from covey_dev import foundry, golang, packages
+
+
+def ensure() -> None:
+    """Install or build everything that is missing, the quick parts first."""
+    foundry.ensure()
+    packages.ensure()
+    golang.kube()
+    golang.helm()
+    golang.kubeconform()
+
+
+def environment() -> dict[str, str]:
+    """Tool paths as environment variables; builds what is missing."""
+    ensure()
+    return {
+        **foundry.environment(),
+        "KUBECTL": str(golang.kube() / "kubectl"),
+        "HELM": str(golang.helm()),
+        "KUBECONFORM": str(golang.kubeconform()),
+    }
+
+
+def shell_exports() -> str:
+    """`environment` as lines for `eval`."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment().items())
