@@ -14,7 +14,7 @@ def token_units(amount: str, decimals: int) -> int:
     Raises:
         ValueError: the amount has more decimal places than the token.
     """
-    scaled = Fraction(amount) * 10**decimals
+    scaled: Fraction = Fraction(amount) * 10**decimals
     if scaled.denominator != 1:
         raise ValueError(f"amount {amount} has more than {decimals} decimal places, which the token does not know")
     return scaled.numerator
