@@ -1,0 +1,211 @@
+"""What the contracts know, as values. Signed structures mirror `contracts/src/Settlement.sol` (EIP-712)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+ZERO_HASH = bytes(32)
+
+
+class Role(IntFlag):
+    """Roles of a member, as the registry stores them."""
+
+    PLANNER = 1
+    TRAINER = 2
+    VALIDATOR = 4
+
+
+class TaskStatus(IntEnum):
+    """Life of a task in the market."""
+
+    NONE = 0
+    OPEN = 1
+    STARTED = 2
+    FINISHED = 3
+    CANCELLED = 4
+
+
+class VoteKind(IntEnum):
+    """Kind of a vote (Tendermint, arXiv:1807.04938)."""
+
+    PREVOTE = 1
+    PRECOMMIT = 2
+
+
+class Step(IntEnum):
+    """What an agreement of a round is about."""
+
+    UPDATES = 0
+    SCORES = 1
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """A consortium; `id` is keccak256 of its name."""
+
+    id: bytes
+    name: str
+    creator: str
+    stake_token: str
+    min_stake: int
+    admission: int
+    unbonding_seconds: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a consortium; `certificate` is DER and comes from the newest MemberJoined or MemberUpdated event."""
+
+    address: str
+    roles: Role
+    tls_key_hash: bytes
+    endpoint: str
+    metadata_hash: bytes
+    certificate: bytes
+    stake: int
+    unbonding: int
+    joined_block: int
+
+
+@dataclass(frozen=True)
+class PublishedTask:
+    """A task of the market; `spec` is the canonical terms, checked against `spec_hash` by keccak256."""
+
+    task_id: bytes
+    consortium: bytes
+    planner: str
+    spec_hash: bytes
+    spec: bytes
+    token: str
+    bounty: int
+    min_members: int
+    max_members: int
+    rounds: int
+    accept_by: int
+    deadline: int
+    status: TaskStatus
+    block: int
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A member that accepted a task; `stake` is the snapshot once the task has started, the present stake before."""
+
+    address: str
+    roles: Role
+    session_key: str
+    endpoint: str
+    stake: int
+    tls_key_hash: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True)
+class SettlementState:
+    """What has been settled of a task; `round` is 0 before the first result (rounds on chain count from 1)."""
+
+    round: int
+    model_digest: bytes
+    reward_root: bytes
+    total_reward: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class UpdateHeader:
+    """What a site signs about its update of a round."""
+
+    task_id: bytes
+    round: int
+    attempt: int
+    site: str
+    base: bytes
+    codec: bytes
+    length: int
+    root: bytes
+    samples: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposer's value for one view of an agreement."""
+
+    task_id: bytes
+    round: int
+    step: int
+    view: int
+    valid_view: int
+    value: bytes
+    site: str
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A prevote or precommit; `value` of zeros is nil."""
+
+    task_id: bytes
+    round: int
+    step: int
+    view: int
+    kind: int
+    value: bytes
+    site: str
+
+
+@dataclass(frozen=True)
+class ScoreCommit:
+    """Binds a site to its scores before it has seen those of others."""
+
+    task_id: bytes
+    round: int
+    site: str
+    commitment: bytes
+
+
+@dataclass(frozen=True)
+class ScoreReveal:
+    """Opens a commitment."""
+
+    task_id: bytes
+    round: int
+    site: str
+    salt: bytes
+    scores_hash: bytes
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What more than 2/3 of the stake sign about a round; rewards are cumulative."""
+
+    task_id: bytes
+    round: int
+    model_digest: bytes
+    updates_root: bytes
+    scores_root: bytes
+    reward_root: bytes
+    total_reward: int
+    accepted: bool
+    last: bool
+
+
+Signable = UpdateHeader | Proposal | Vote | ScoreCommit | ScoreReveal | RoundResult
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A transaction that was mined; None for the hash when an intent was found already fulfilled."""
+
+    tx_hash: str | None
+    block: int
+    gas_used: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Addresses of a deployed set of contracts; `settlement` is the entry."""
+
+    settlement: str
+    registry: str
+    market: str
+    token: str
