@@ -1,0 +1,123 @@
+"""The merge: from certified updates to the next model, the same bits at every site.
+
+theta' = theta - outer_learning_rate * mean(clip(update)). Every operation is elementwise IEEE arithmetic in a fixed
+order, or an exactly rounded sum (`math.fsum`), so that neither threads nor vector width nor machine can change a bit.
+Clipping to the median norm bounds what one site can do (one-covenant/templar does the same).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from covey_exchange.codec import CodecSpec, Sparse, Update, codec_for
+from covey_exchange.manifest import Array, Manifest
+
+_LANES = 4096
+
+
+class RoundMerge:
+    """The updates of one round, decoded and clipped, in the certificate's order.
+
+    Attributes:
+        norms: site -> L2 norm of its update before clipping.
+        keep_fractions: site -> factor that its update was multiplied with, 0 < factor <= 1.
+    """
+
+    def __init__(
+        self, base: Mapping[str, Array], updates: Sequence[tuple[str, Update]], outer_learning_rate: float
+    ) -> None:
+        """Clip every update to the median norm.
+
+        Args:
+            base: the model at the start of the round, float32.
+            updates: (site, update) in the certificate's order.
+            outer_learning_rate: step along the mean; rounded to float32.
+        """
+        self._base = base
+        self._rate = np.float32(outer_learning_rate)
+        self.norms = {site: norm(update) for site, update in updates}
+        median = statistics.median(self.norms.values()) if self.norms else 0.0
+        self.keep_fractions = {site: median / n if n > median else 1.0 for site, n in self.norms.items()}
+        self._updates = [(site, _scaled(update, self.keep_fractions[site])) for site, update in updates]
+
+    @classmethod
+    def of_payloads(
+        cls,
+        base: Mapping[str, Array],
+        payloads: Sequence[tuple[str, bytes]],
+        spec: CodecSpec,
+        outer_learning_rate: float,
+    ) -> RoundMerge:
+        """Decode (site, payload) pairs in the certificate's order.
+
+        Raises:
+            DecodeError: a payload is no canonical update; names the site.
+        """
+        codec = codec_for(spec, Manifest.from_arrays(base))
+        return cls(base, [(site, codec.decode(payload, site)) for site, payload in payloads], outer_learning_rate)
+
+    @property
+    def sites(self) -> list[str]:
+        """Sites in the certificate's order."""
+        return [site for site, _ in self._updates]
+
+    def candidate(self) -> dict[str, Array]:
+        """The model after this round if it is accepted."""
+        return self._step([update for _, update in self._updates])
+
+    def without(self, left_out: str) -> dict[str, Array]:
+        """The model that the other sites' updates, clipped as in the candidate, make; the base if there are none.
+
+        Raises:
+            KeyError: the site has no update in this round.
+        """
+        if left_out not in self.norms:
+            raise KeyError(f"{left_out} has no update in this round")
+        return self._step([update for site, update in self._updates if site != left_out])
+
+    def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
+        if not updates:
+            return {name: value.copy() for name, value in self._base.items()}
+        count = np.float32(len(updates))
+        stepped: dict[str, Array] = {}
+        for name, value in self._base.items():
+            total = np.zeros(value.size, dtype=np.float32)
+            for update in updates:
+                part = update[name]
+                if isinstance(part, Sparse):
+                    total[part.indices] += part.values
+                else:
+                    total += part.reshape(-1)
+            total /= count
+            total *= self._rate
+            stepped[name] = np.asarray(value - total.reshape(value.shape))
+        return stepped
+
+
+def norm(update: Update) -> float:
+    """L2 norm over all tensors in float64, correctly rounded sums of lane-wise partial sums."""
+    return math.sqrt(math.fsum(_sum_of_squares(part) for _, part in sorted(update.items())))
+
+
+def _sum_of_squares(part: Sparse | Array) -> float:
+    """Sum of squares: lane-wise in the order of elements (elementwise additions only), then `fsum` over the lanes."""
+    values = part.values if isinstance(part, Sparse) else part.reshape(-1)
+    lanes = np.zeros(_LANES, dtype=np.float64)
+    for start in range(0, values.size, _LANES):
+        row = values[start : start + _LANES].astype(np.float64)
+        lanes[: row.size] += row * row
+    return math.fsum(lanes)
+
+
+def _scaled(update: Update, factor: float) -> Update:
+    if factor == 1.0:
+        return update
+    f = np.float32(factor)
+    return {
+        name: Sparse(part.indices, part.values * f, part.shape) if isinstance(part, Sparse) else np.asarray(part * f)
+        for name, part in update.items()
+    }
