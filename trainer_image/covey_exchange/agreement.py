@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from covey_chain.types import Proposal, Vote
+
 from covey_exchange.agreement_types import (
     NIL,
     PRECOMMIT,

@@ -64,7 +64,7 @@ class World:
         self.sequence = 0
         self.slots: dict[tuple[object, ...], Proposal | Vote] = {}
         self.accused: set[str] = set()
-        self.split: set[str] = set()
+        self.down: set[tuple[str, str]] = set()
         self.sites: dict[str, Site] = {}
         round_number = self.random.randint(0, 50)
         for index, name in enumerate(names):
@@ -72,12 +72,12 @@ class World:
             if name not in self.liars:
                 self.sites[name] = Site(name, instance, self.values[index], State(instance))
         for site in self.sites.values():
-            self.at(self.random.uniform(0, 5), lambda site=site: self.start(site))
+            self.at(self.random.expovariate(2), lambda site=site: self.start(site))
             self.at(self.random.uniform(0, 3), lambda site=site: self.gossip(site))
         for _ in range(crashes):
             self.at(self.random.uniform(0, HEAL_SECONDS), self.crash)
-        for _ in range(4):
-            self.at(self.random.uniform(0, HEAL_SECONDS), self.partition)
+        for _ in range(20):
+            self.at(self.random.uniform(0, HEAL_SECONDS), self.cut)
         for name in self.liars:
             self.at(self.random.uniform(0, 5), lambda name=name: self.lie(name, 0))
 
@@ -109,8 +109,18 @@ class World:
         self.feed(site, Candidate(site.candidate))
         self.feed(site, Start())
 
-    def partition(self) -> None:
-        self.split = {name for name in self.sites if self.random.random() < 0.5}
+    def cut(self) -> None:
+        """Draw anew which directed lines are down: two halves, single lines, or none."""
+        names = list(self.weights)
+        lines = [(a, b) for a in names for b in names]
+        half = {name for name in names if self.random.random() < 0.5}
+        self.down = self.random.choice(
+            [
+                {(a, b) for a, b in lines if (a in half) != (b in half)},
+                {line for line in lines if self.random.random() < 0.4},
+                set(),
+            ]
+        )
 
     def crash(self) -> None:
         site = self.random.choice(list(self.sites.values()))
@@ -136,17 +146,20 @@ class World:
                 for other in self.sites.values():
                     if other is not site:
                         self.send(site.name, other, received)
-        self.at(3.0, lambda: self.gossip(site))
+        self.at(3.0 if self.healed else 12.0, lambda: self.gossip(site))
 
     def send(self, sender: str, receiver: Site, received: Received) -> None:
         if received in receiver.others:
             return  # saves the simulation a delivery that would change nothing
         if not self.healed:
-            if (sender in self.split) != (receiver.name in self.split) or self.random.random() < self.loss:
+            if (sender, receiver.name) in self.down or self.random.random() < self.loss:
                 return
             if self.random.random() < 0.1:
                 self.at(self.random.uniform(0, 20), lambda: self.take(receiver, received))
-        self.at(self.random.expovariate(1 if not self.healed else 20), lambda: self.take(receiver, received))
+        # Before the network heals a tenth of the messages outlive several views, which is what locks are there for.
+        slow = not self.healed and self.random.random() < 0.1
+        delay = self.random.uniform(0, 15) if slow else self.random.expovariate(2 if not self.healed else 20)
+        self.at(delay, lambda: self.take(receiver, received))
 
     def take(self, site: Site, received: Received) -> None:
         if not site.up or received in site.others:
@@ -181,7 +194,7 @@ class World:
                 self.at(1 + 0.5 * view, lambda: life == site.life and self.feed(site, Timeout(stage, view)))
             case Judge(value):
                 known = value in self.values
-                self.at(self.random.uniform(0, 2), lambda: self.feed(site, Judged(value, known)))
+                self.at(self.random.expovariate(4), lambda: self.feed(site, Judged(value, known)))
             case Certificate():
                 assert site.certificate is None or site.certificate.value == action.value
                 site.certificate = action
