@@ -88,7 +88,7 @@ class ApiServer:
             port=port,
             etcd_port=etcd_port,
             etcd_peer_port=etcd_peer_port,
-            pki=self.directory / "pki",
+            certificates=self.directory / "pki",
             etcd_data=self.directory / "etcd",
             announces=False,
             audit_log=self.audit_log if self._audit else None,
@@ -96,9 +96,9 @@ class ApiServer:
         )
         plane.write_certificates()
         self.server = plane.server
-        pki.write_kubeconfig(self.kubeconfig, plane.name, plane.server, plane.pki, "admin")
+        pki.write_kubeconfig(self.kubeconfig, plane.name, plane.server, plane.certificates, "admin")
         controllers = self.directory / "controllers.kubeconfig"
-        pki.write_kubeconfig(controllers, plane.name, plane.server, plane.pki, "controllers")
+        pki.write_kubeconfig(controllers, plane.name, plane.server, plane.certificates, "controllers")
         write_atomically(self.directory / "audit-policy.yaml", _AUDIT_POLICY)
         self._spawn(binaries, plane.etcd())
         self._spawn(binaries, plane.apiserver("127.0.0.1"))

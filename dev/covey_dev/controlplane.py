@@ -19,7 +19,7 @@ class ControlPlane:
         address: IP address that the API server answers to and announces.
         port: of the API server.
         etcd_port, etcd_peer_port: of etcd, always on loopback.
-        pki: directory of the certificates.
+        certificates: directory of the certificates.
         etcd_data: directory of etcd's data.
         announces: whether the API server publishes its address as the service `kubernetes`; it cannot on loopback.
         audit_log: file for one JSON line per request (level Metadata), or None.
@@ -31,7 +31,7 @@ class ControlPlane:
     port: int
     etcd_port: int
     etcd_peer_port: int
-    pki: Path
+    certificates: Path
     etcd_data: Path
     announces: bool = True
     audit_log: Path | None = None
@@ -44,10 +44,9 @@ class ControlPlane:
 
     def write_certificates(self) -> pki.Authority:
         """Make the authority and every certificate of the control plane, and the administrator's."""
-        authority = pki.Authority.create(self.pki, self.name)
-        service_names = [
-            "kubernetes" + suffix for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")
-        ]
+        authority = pki.Authority.create(self.certificates, self.name)
+        suffixes = ("", ".default", ".default.svc", ".default.svc.cluster.local")
+        service_names = [f"kubernetes{suffix}" for suffix in suffixes]
         authority.issue(
             "apiserver",
             "kube-apiserver",
@@ -58,7 +57,7 @@ class ControlPlane:
         authority.issue("front-proxy", "front-proxy-client", "covey:front-proxy")
         authority.issue("controllers", "system:kube-controller-manager", "system:kube-controller-manager")
         authority.issue("admin", "admin", "system:masters")
-        pki.write_service_account_key(self.pki)
+        pki.write_service_account_key(self.certificates)
         return authority
 
     def etcd(self) -> list[str]:
@@ -79,7 +78,7 @@ class ControlPlane:
 
     def apiserver(self, bind_address: str) -> list[str]:
         """kube-apiserver with RBAC, node authorization, aggregation and admission as kubeadm sets them."""
-        files = self.pki
+        files = self.certificates
         command = [
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
@@ -119,10 +118,10 @@ class ControlPlane:
         return [
             "kube-controller-manager",
             f"--kubeconfig={kubeconfig}",
-            f"--service-account-private-key-file={self.pki}/sa.key",
-            f"--root-ca-file={self.pki}/ca.crt",
-            f"--cluster-signing-cert-file={self.pki}/ca.crt",
-            f"--cluster-signing-key-file={self.pki}/ca.key",
+            f"--service-account-private-key-file={self.certificates}/sa.key",
+            f"--root-ca-file={self.certificates}/ca.crt",
+            f"--cluster-signing-cert-file={self.certificates}/ca.crt",
+            f"--cluster-signing-key-file={self.certificates}/ca.key",
             "--use-service-account-credentials=true",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",

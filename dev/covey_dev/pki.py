@@ -42,9 +42,12 @@ class Authority:
         return cls(directory, certificate, key)
 
     def issue(self, file: str, name: str, group: str, hosts: Sequence[str] = ()) -> None:
-        """Write `file`.crt and `file`.key for user `name` of `group` (Kubernetes: CN and O); valid as client and server.
+        """Write the files `file`.crt and `file`.key of a new certificate, valid for a client and for a server.
 
         Args:
+            file: name of the files in this authority's directory, without ending.
+            name: the Kubernetes user (the certificate's CN).
+            group: the Kubernetes group (the certificate's O).
             hosts: DNS names and IP addresses that a server with this certificate answers to.
         """
         key = ec.generate_private_key(ec.SECP256R1())

@@ -24,6 +24,8 @@ def run(
     """Run a program to its end and return its standard output.
 
     Args:
+        *command: the program and its arguments.
+        cwd: the directory to run it in; this process's without it.
         env: variables added to (or replacing) those of this process.
         stdin: text for its standard input; without it the input is empty.
         remedy: what to tell the person if it fails.
