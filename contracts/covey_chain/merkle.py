@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eth_abi import encode
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 
 def leaf(task_id: bytes, member: str, cumulative: int) -> bytes:

@@ -9,7 +9,8 @@ from eth_abi import encode
 from eth_account import Account
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature
-from eth_utils import keccak, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from covey_chain.errors import BadWalletKey
 from covey_chain.types import (
@@ -116,7 +117,7 @@ def new_key() -> bytes:
 
 
 def sign(domain: Domain, value: Signable, key: bytes) -> bytes:
-    """Sign with a session key: 65 bytes r, s, v (27 or 28); deterministic (RFC 6979), so signing again gives the same."""
+    """Sign with a session key: 65 bytes r, s, v (27 or 28); deterministic (RFC 6979)."""
     signature = keys.PrivateKey(key).sign_msg_hash(digest(domain, value))
     return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([27 + signature.v])
 

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+
+/// @title Consortia, their members, and the members' stake.
+/// @notice A member is an owner address. TLS keys and end points are found here, so that no certificate
+/// authority is needed; the certificate itself is only in the event.
+contract MemberRegistry is ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
+    /// Open lets anybody join; Vote needs the consent of more than half of the members.
+    enum Admission {
+        Open,
+        Vote
+    }
+
+    struct Consortium {
+        string name;
+        address creator;
+        IERC20 stakeToken;
+        uint256 minStake;
+        Admission admission;
+        uint64 unbondingSeconds;
+    }
+
+    struct Member {
+        uint8 roles; // 1 Planner, 2 Trainer, 4 Validator
+        uint64 joinedBlock; // 0: not a member
+        uint64 withdrawableAt;
+        bytes32 tlsKeyHash; // SHA-256 of the SubjectPublicKeyInfo (RFC 7469)
+        bytes32 metadataHash;
+        uint256 stake;
+        uint256 unbonding;
+        string endpoint;
+    }
+
+    error NameEmpty();
+    error ConsortiumExists(bytes32 consortium);
+    error UnknownConsortium(bytes32 consortium);
+    error AlreadyMember(address member);
+    error NotMember(address member);
+    error NotAdmitted(address candidate, uint256 votes, uint256 needed);
+    error AlreadyVoted(address voter, address candidate);
+    error BadRoles(uint8 roles);
+    error TlsKeyMissing();
+    error AmountZero();
+    error StakeTooLow(uint256 stake, uint256 minimum);
+    error StillBonded(uint64 until);
+    error FeeOnTransfer(uint256 sent, uint256 arrived);
+
+    event ConsortiumCreated(bytes32 indexed consortium, string name, address creator);
+    event AdmissionVoted(bytes32 indexed consortium, address indexed candidate, address indexed voter);
+    event MemberJoined(bytes32 indexed consortium, address indexed member, bytes certificate);
+    event MemberUpdated(bytes32 indexed consortium, address indexed member, bytes certificate);
+    event Staked(bytes32 indexed consortium, address indexed member, uint256 amount);
+    event Unstaked(bytes32 indexed consortium, address indexed member, uint256 amount, uint64 withdrawableAt);
+    event Withdrawn(bytes32 indexed consortium, address indexed member, uint256 amount);
+
+    mapping(bytes32 consortium => Consortium) private _consortia;
+    mapping(bytes32 consortium => address[]) private _members;
+    mapping(bytes32 consortium => mapping(address member => Member)) private _memberOf;
+    mapping(bytes32 consortium => mapping(address candidate => uint256)) public admissionVotes;
+    mapping(bytes32 consortium => mapping(address candidate => mapping(address voter => bool))) public hasVoted;
+
+    modifier onlyMember(bytes32 consortium) {
+        _requireMember(consortium, msg.sender);
+        _;
+    }
+
+    /// @return id keccak256 of the name.
+    function createConsortium(
+        string calldata name,
+        IERC20 stakeToken,
+        uint256 minStake,
+        Admission admission,
+        uint64 unbondingSeconds
+    ) external returns (bytes32 id) {
+        if (bytes(name).length == 0) revert NameEmpty();
+        id = keccak256(bytes(name));
+        if (_consortia[id].creator != address(0)) revert ConsortiumExists(id);
+        _consortia[id] = Consortium(name, msg.sender, stakeToken, minStake, admission, unbondingSeconds);
+        emit ConsortiumCreated(id, name, msg.sender);
+    }
+
+    /// @notice Agree that `candidate` may join.
+    function admit(bytes32 consortium, address candidate) external onlyMember(consortium) {
+        if (hasVoted[consortium][candidate][msg.sender]) revert AlreadyVoted(msg.sender, candidate);
+        hasVoted[consortium][candidate][msg.sender] = true;
+        admissionVotes[consortium][candidate] += 1;
+        emit AdmissionVoted(consortium, candidate, msg.sender);
+    }
+
+    /// @notice Become a member. The first member of a consortium with admission by vote is its creator.
+    function join(
+        bytes32 consortium,
+        uint8 roles,
+        bytes32 tlsKeyHash,
+        string calldata endpoint,
+        bytes32 metadataHash,
+        bytes calldata certificate
+    ) external {
+        Consortium storage c = _consortia[consortium];
+        if (c.creator == address(0)) revert UnknownConsortium(consortium);
+        Member storage m = _memberOf[consortium][msg.sender];
+        if (m.joinedBlock != 0) revert AlreadyMember(msg.sender);
+        if (c.admission == Admission.Vote && msg.sender != c.creator) {
+            uint256 needed = _members[consortium].length / 2 + 1;
+            uint256 votes = admissionVotes[consortium][msg.sender];
+            if (votes < needed) revert NotAdmitted(msg.sender, votes, needed);
+        }
+        m.joinedBlock = uint64(block.number);
+        _members[consortium].push(msg.sender);
+        _describe(m, roles, tlsKeyHash, endpoint, metadataHash);
+        emit MemberJoined(consortium, msg.sender, certificate);
+    }
+
+    /// @notice Change roles, end point or TLS key (rotation).
+    function update(
+        bytes32 consortium,
+        uint8 roles,
+        bytes32 tlsKeyHash,
+        string calldata endpoint,
+        bytes32 metadataHash,
+        bytes calldata certificate
+    ) external onlyMember(consortium) {
+        _describe(_memberOf[consortium][msg.sender], roles, tlsKeyHash, endpoint, metadataHash);
+        emit MemberUpdated(consortium, msg.sender, certificate);
+    }
+
+    /// @notice Add `amount` base units of the stake token to the sender's stake.
+    function stake(bytes32 consortium, uint256 amount) external nonReentrant onlyMember(consortium) {
+        if (amount == 0) revert AmountZero();
+        IERC20 token = _consortia[consortium].stakeToken;
+        uint256 before = token.balanceOf(address(this));
+        token.safeTransferFrom(msg.sender, address(this), amount);
+        uint256 arrived = token.balanceOf(address(this)) - before;
+        if (arrived != amount) revert FeeOnTransfer(amount, arrived);
+        _memberOf[consortium][msg.sender].stake += amount;
+        emit Staked(consortium, msg.sender, amount);
+    }
+
+    /// @notice Begin to take stake out. It stays here, within reach of a slash, until the unbonding time is over.
+    function unstake(bytes32 consortium, uint256 amount) external onlyMember(consortium) {
+        if (amount == 0) revert AmountZero();
+        Member storage m = _memberOf[consortium][msg.sender];
+        if (amount > m.stake) revert StakeTooLow(m.stake, amount);
+        m.stake -= amount;
+        m.unbonding += amount;
+        m.withdrawableAt = uint64(block.timestamp) + _consortia[consortium].unbondingSeconds;
+        emit Unstaked(consortium, msg.sender, amount, m.withdrawableAt);
+    }
+
+    /// @notice Take out everything that has finished unbonding.
+    function withdraw(bytes32 consortium) external nonReentrant onlyMember(consortium) {
+        Member storage m = _memberOf[consortium][msg.sender];
+        uint256 amount = m.unbonding;
+        if (amount == 0) revert AmountZero();
+        if (block.timestamp < m.withdrawableAt) revert StillBonded(m.withdrawableAt);
+        m.unbonding = 0;
+        emit Withdrawn(consortium, msg.sender, amount);
+        _consortia[consortium].stakeToken.safeTransfer(msg.sender, amount);
+    }
+
+    function consortiumOf(bytes32 consortium) external view returns (Consortium memory) {
+        return _consortia[consortium];
+    }
+
+    function memberOf(bytes32 consortium, address member) external view returns (Member memory) {
+        return _memberOf[consortium][member];
+    }
+
+    function members(bytes32 consortium) external view returns (address[] memory) {
+        return _members[consortium];
+    }
+
+    function isMember(bytes32 consortium, address member) external view returns (bool) {
+        return _memberOf[consortium][member].joinedBlock != 0;
+    }
+
+    /// @notice Stake that counts in votes; unbonding stake does not.
+    function stakeOf(bytes32 consortium, address member) external view returns (uint256) {
+        return _memberOf[consortium][member].stake;
+    }
+
+    /// @notice Revert unless `member` belongs to `consortium` and holds its minimum stake.
+    function requireStaked(bytes32 consortium, address member) external view {
+        _requireMember(consortium, member);
+        uint256 held = _memberOf[consortium][member].stake;
+        if (held < _consortia[consortium].minStake) revert StakeTooLow(held, _consortia[consortium].minStake);
+    }
+
+    function _requireMember(bytes32 consortium, address member) private view {
+        if (_consortia[consortium].creator == address(0)) revert UnknownConsortium(consortium);
+        if (_memberOf[consortium][member].joinedBlock == 0) revert NotMember(member);
+    }
+
+    function _describe(
+        Member storage m,
+        uint8 roles,
+        bytes32 tlsKeyHash,
+        string calldata endpoint,
+        bytes32 metadataHash
+    ) private {
+        if (roles == 0 || roles > 7) revert BadRoles(roles);
+        if (tlsKeyHash == 0) revert TlsKeyMissing();
+        m.roles = roles;
+        m.tlsKeyHash = tlsKeyHash;
+        m.endpoint = endpoint;
+        m.metadataHash = metadataHash;
+    }
+}
