@@ -1,0 +1,250 @@
+"""A thin edge to the Kubernetes API: live reads, server-side apply, and no write when nothing would change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.dynamic import DynamicClient
+
+from covey_operator.kinds import (
+    CLAIM,
+    EVENT,
+    Kind,
+    Object,
+    annotations_of,
+    controlled_by,
+    kind_of,
+    name_of,
+    namespace_of,
+    owner_reference,
+    uid_of,
+)
+from covey_operator.metrics import Metrics
+
+FIELD_MANAGER = "covey-operator"
+APPLIED_HASH = "covey.dev/applied-hash"
+MAX_EVENT_MESSAGE = 1023  # the API refuses 1024 and more
+REQUEST_SECONDS = 30.0
+
+NOT_FOUND, CONFLICT, UNPROCESSABLE = 404, 409, 422
+
+
+class NameConflictError(Exception):
+    """An object with our child's name belongs to somebody else; it is left alone."""
+
+    def __init__(self, kind: str, namespace: str, name: str) -> None:
+        super().__init__(f"{kind} {namespace}/{name} exists and is not managed by this object")
+        self.kind, self.namespace, self.name = kind, namespace, name
+
+
+def applied_hash(desired: Object) -> str:
+    """A short digest of what we want, kept in an annotation so that fields that we no longer want are noticed."""
+    return hashlib.sha256(json.dumps(desired, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def holds(desired: Any, live: Any) -> bool:  # noqa: ANN401 (JSON)
+    """Whether `live` says everything that `desired` says; what others added does not matter.
+
+    Lists must agree element by element. What is empty in `desired` may be absent in `live`.
+    """
+    if isinstance(desired, Mapping):
+        if live is None:
+            return not desired
+        return isinstance(live, Mapping) and all(holds(value, live.get(key)) for key, value in desired.items())
+    if isinstance(desired, list):
+        if live is None:
+            return not desired
+        return (
+            isinstance(live, list)
+            and len(desired) == len(live)
+            and all(holds(a, b) for a, b in zip(desired, live, strict=True))
+        )
+    return bool(desired == live)
+
+
+def with_hash(desired: Object) -> Object:
+    """The object as it is sent: with the digest of itself as annotation."""
+    metadata = dict(desired["metadata"])
+    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED_HASH: applied_hash(desired)}
+    return {**desired, "metadata": metadata}
+
+
+class Kube:
+    """The operator's client: `kubernetes.aio` with its dynamic client, counted by verb, kind and status code."""
+
+    def __init__(self, api: ApiClient, metrics: Metrics, instance: str) -> None:
+        self._dynamic = DynamicClient(api)
+        self._metrics = metrics
+        self._instance = instance
+
+    async def _request(self, verb: str, kind: Kind, path: str, **params: Any) -> Object:  # noqa: ANN401 (passed on)
+        code = "error"
+        method = {"list": "get", "create": "post", "apply": "patch"}.get(verb, verb)
+        try:
+            response = await self._dynamic.request(
+                method, path, serialize=False, query_params=[], _request_timeout=REQUEST_SECONDS, **params
+            )
+            code = str(response.status)
+            return cast(Object, await response.json())
+        except ApiException as error:
+            code = str(error.status)
+            raise
+        finally:
+            self._metrics.api_requests.labels(verb, kind.kind, code).inc()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object as it is now, or None."""
+        try:
+            return await self._request("get", kind, kind.path(namespace, name))
+        except ApiException as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Object]:
+        """All objects of a namespace (or of the cluster) that carry the labels (a selector string)."""
+        found = await self._request("list", kind, kind.path(namespace), label_selector=labels)
+        # Items of a list carry no kind of their own.
+        return [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in found["items"]]
+
+    async def apply(self, desired: Object, live: Object | None, owner: Object) -> bool:
+        """Server-side apply of one of `owner`'s children; True if something was written.
+
+        Raises:
+            NameConflictError: an object of that name exists and `owner` is not its controller.
+        """
+        kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
+        metadata = {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}
+        desired = with_hash({**desired, "metadata": metadata})
+        if live is None:
+            live = await self.get(kind, namespace, name)
+        if live is not None and not controlled_by(live, uid_of(owner)):
+            raise NameConflictError(kind.kind, namespace, name)
+        if live is not None and self._current(desired, live):
+            return False
+        try:
+            await self._apply(kind, desired, force=live is not None)
+        except ApiException as error:
+            if error.status == CONFLICT and live is None:  # somebody was faster
+                raise NameConflictError(kind.kind, namespace, name) from error
+            raise
+        return True
+
+    @staticmethod
+    def _current(desired: Object, live: Object) -> bool:
+        if annotations_of(live).get(APPLIED_HASH) != annotations_of(desired)[APPLIED_HASH]:
+            return False
+        # The API server rewrites the quantities of claims, and they cannot drift in what matters: the digest is enough.
+        return kind_of(desired) == CLAIM or holds(desired, live)
+
+    async def _apply(self, kind: Kind, desired: Object, force: bool) -> None:
+        await self._request(
+            "apply",
+            kind,
+            kind.path(namespace_of(desired), name_of(desired)),
+            body=desired,
+            content_type="application/apply-patch+yaml",
+            field_manager=FIELD_MANAGER,
+            force_conflicts=str(force).lower(),
+        )
+
+    async def apply_status(self, obj: Object, status: Object) -> bool:
+        """Set `.status` of our own resource; True if it differed and was written."""
+        if obj.get("status", {}) == status:
+            return False
+        kind = kind_of(obj)
+        body = {
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
+            "metadata": {"name": name_of(obj), "namespace": namespace_of(obj), "uid": uid_of(obj)},
+            "status": status,
+        }
+        await self._request(
+            "apply",
+            kind,
+            kind.path(namespace_of(obj), name_of(obj)) + "/status",
+            body=body,
+            content_type="application/apply-patch+yaml",
+            field_manager=FIELD_MANAGER,
+            force_conflicts="true",
+        )
+        return True
+
+    async def set_finalizers(self, obj: Object, finalizers: list[str]) -> Object | None:
+        """Replace the finalizers if the object is still the one that was read; None if it has gone.
+
+        Raises:
+            ApiException: 409 if the object has changed meanwhile; the pass is simply run again.
+        """
+        kind = kind_of(obj)
+        body = {
+            "metadata": {"finalizers": finalizers or None, "resourceVersion": obj["metadata"]["resourceVersion"]},
+        }
+        try:
+            return await self._request(
+                "patch",
+                kind,
+                kind.path(namespace_of(obj), name_of(obj)),
+                body=body,
+                content_type="application/merge-patch+json",
+                field_manager=FIELD_MANAGER,
+            )
+        except ApiException as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def delete(self, obj: Object) -> bool:
+        """Delete exactly this object (by uid); False if it was gone already."""
+        kind = kind_of(obj)
+        try:
+            await self._request(
+                "delete",
+                kind,
+                kind.path(namespace_of(obj), name_of(obj)),
+                body={
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "preconditions": {"uid": uid_of(obj)},
+                    "propagationPolicy": "Background",
+                },
+            )
+        except ApiException as error:
+            if error.status in (NOT_FOUND, CONFLICT):  # gone, or another object by now
+                return False
+            raise
+        return True
+
+    async def event(self, obj: Object, reason: str, message: str, warning: bool = False) -> None:
+        """Record an event on our own resource."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        namespace = namespace_of(obj)
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{name_of(obj)}.", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": obj["apiVersion"],
+                "kind": obj["kind"],
+                "name": name_of(obj),
+                "namespace": namespace,
+                "uid": uid_of(obj),
+                "resourceVersion": obj["metadata"]["resourceVersion"],
+            },
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "message": message[:MAX_EVENT_MESSAGE],
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "reportingInstance": self._instance,
+        }
+        await self._request("create", EVENT, EVENT.path(namespace), body=body, field_manager=FIELD_MANAGER)

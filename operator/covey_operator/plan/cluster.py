@@ -1,0 +1,228 @@
+"""The Ray cluster of a task as bare pods: which to create, which to delete, and how they are.
+
+Head first; workers only when the head has an address, each bound to one life of the head. Pods never restart by
+themselves (`restartPolicy: Never`): a Ray worker of yesterday's head is of no use to today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from covey_api.status import ConditionStatus, Reason
+from covey_operator.kinds import Object, annotations_of, deleting, labels_of, uid_of
+from covey_operator.plan import health, names
+from covey_operator.plan.clock import moment, stamp
+from covey_operator.plan.pods import Site, head_pod, worker_pod
+from covey_operator.plan.report import Report, reports, terminations
+from covey_operator.plan.storage import HeadLedger
+
+CRASHING_RESTARTS = 6
+BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 5.0, 300.0
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """What to do with the pods, and what to say about them."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
+    ledger: HeadLedger
+    create: tuple[Object, ...] = ()
+    delete: tuple[Object, ...] = ()
+    report: Report | None = None
+    head_ip: str | None = None
+    head_uid: str | None = None
+    wake_seconds: float | None = None
+    fatal: bool = field(default=False)  # `report` says that starting again cannot help
+
+
+def backoff_seconds(restarts: int) -> float:
+    """How far apart starts must be after this many restarts: 0, 5, 10, 20 … 300 seconds."""
+    if restarts <= 0:
+        return 0.0
+    return min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0 ** min(restarts - 1, 16))
+
+
+def stopped(pods: Mapping[str, Object], reason: Reason, message: str, keep_completed: bool = False) -> ClusterPlan:
+    """No cluster is wanted: every pod goes, but a completed head may stay for its logs (it holds no resources)."""
+    doomed = tuple(
+        pod
+        for pod in pods.values()
+        if not deleting(pod)
+        and not (keep_completed and labelled_head(pod) and health.all_ended(pod))
+    )
+    return ClusterPlan(ConditionStatus.FALSE, reason, message, HeadLedger(), delete=doomed)
+
+
+def labelled_head(pod: Object) -> bool:
+    """Whether the pod is a head."""
+    return labels_of(pod).get(names.TASK_COMPONENT) == names.HEAD
+
+
+def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:
+    """A cluster is wanted: bring it about.
+
+    Args:
+        site: the task at this member.
+        pods: pod name -> the task's pods that exist, those that are going included.
+        ledger: starts of the head so far.
+        now: the time of this pass.
+    """
+    head = pods.get(names.head(site.task))
+    workers = [pod for pod in pods.values() if not labelled_head(pod)]
+    if head is None:
+        return _start_head(site, workers, ledger, now)
+    if deleting(head):
+        return ClusterPlan(
+            ConditionStatus.FALSE, Reason.PODS_STARTING, "The head pod is going; it comes again.", ledger, delete=_live(workers)
+        )
+    if health.ended_badly(head):
+        return _head_failed(head, workers, ledger, now)
+    if health.ended_well(head):
+        report = reports(head).get("validator")
+        return ClusterPlan(
+            ConditionStatus.FALSE,
+            Reason.ROUNDS_DONE,
+            "The head has finished.",
+            ledger,
+            delete=_live(workers),
+            report=report,
+            head_uid=uid_of(head),
+        )
+    return _run_workers(site, head, pods, ledger, now)
+
+
+def _start_head(site: Site, workers: list[Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:
+    wait = _wait_seconds(ledger, now)
+    if wait > 0:
+        return ClusterPlan(
+            ConditionStatus.FALSE,
+            _crash_reason(ledger),
+            f"The head was started {ledger.starts} times; the next start comes soon (exponential back-off).",
+            ledger,
+            delete=_live(workers),
+            wake_seconds=wait,
+        )
+    started = HeadLedger(ledger.starts + 1, stamp(now))
+    return ClusterPlan(
+        ConditionStatus.FALSE,
+        Reason.PODS_STARTING,
+        "The head pod starts.",
+        started,
+        create=(head_pod(site),),
+        delete=_live(workers),
+    )
+
+
+def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:
+    """A user error ends the task; anything else is tried again, the failed pod being shown until then."""
+    found = reports(head)
+    fatal = next((report for _, report in sorted(found.items()) if report.outcome == "Failed" and report.user_error), None)
+    if fatal is not None:
+        doomed = _live(workers) if health.all_ended(head) else (head, *_live(workers))
+        return ClusterPlan(
+            ConditionStatus.FALSE,
+            fatal.task_reason,
+            fatal.message,
+            ledger,
+            delete=doomed,
+            report=fatal,
+            fatal=True,
+            head_uid=uid_of(head),
+        )
+    wait = _wait_seconds(ledger, now)
+    told = next((report.message for report in found.values() if report.outcome == "Failed" and report.message), "")
+    cause = health.why_failed(head) + (f": {told}" if told else "")
+    return ClusterPlan(
+        ConditionStatus.FALSE,
+        _crash_reason(ledger),
+        f"{cause}. It is started again (restarts so far: {ledger.restarts}).",
+        ledger,
+        delete=_live(workers) if wait > 0 else (head, *_live(workers)),
+        wake_seconds=wait if wait > 0 else None,
+    )
+
+
+def _run_workers(
+    site: Site, head: Object, pods: Mapping[str, Object], ledger: HeadLedger, now: datetime
+) -> ClusterPlan:
+    head_ip, head_uid = health.pod_ip(head), uid_of(head)
+    wanted = {names.worker(site.task, index): index for index in range(site.spec.workers.replicas)}
+    create: list[Object] = []
+    delete: list[Object] = []
+    crashed: list[str] = []
+    wakes: list[float] = []
+    if head_ip is not None:
+        create = [
+            worker_pod(site, index, head_uid, head_ip) for name, index in wanted.items() if name not in pods
+        ]
+    for name, pod in pods.items():
+        if labelled_head(pod) or deleting(pod):
+            continue
+        if name not in wanted or head_ip is None or annotations_of(pod).get(names.HEAD_UID) != head_uid:
+            delete.append(pod)
+        elif health.all_ended(pod) or health.ended_badly(pod):
+            crashed.append(health.why_failed(pod))
+            wait = _worker_wait_seconds(pod, now)
+            if wait > 0:
+                wakes.append(wait)
+            else:
+                delete.append(pod)
+    workers = [pods[name] for name in wanted if name in pods and not deleting(pods[name])]
+    status, reason, message = _cluster_words(site, head, workers, crashed, ledger)
+    return ClusterPlan(
+        status,
+        reason,
+        message,
+        ledger,
+        create=tuple(create),
+        delete=tuple(delete),
+        head_ip=head_ip,
+        head_uid=head_uid,
+        wake_seconds=min(wakes) if wakes else None,
+    )
+
+
+def _cluster_words(
+    site: Site, head: Object, workers: list[Object], crashed: list[str], ledger: HeadLedger
+) -> tuple[ConditionStatus, Reason, str]:
+    complaint = health.first_complaint([head, *workers])
+    replicas = site.spec.workers.replicas
+    ready_workers = sum(1 for worker in workers if health.ready(worker))
+    if complaint is not None:
+        return ConditionStatus.FALSE, complaint.reason, complaint.message
+    if crashed:
+        return ConditionStatus.FALSE, _crash_reason(ledger), f"{'; '.join(crashed)}. Lost workers are started again."
+    if health.ready(head) and ready_workers == replicas:
+        return ConditionStatus.TRUE, Reason.AS_EXPECTED, f"Head and {replicas} workers are ready."
+    if terminations(head):
+        return ConditionStatus.FALSE, Reason.ROUNDS_DONE, "The head is finishing."
+    what = f"{ready_workers}/{replicas} workers" if health.ready(head) else "the head pod"
+    return ConditionStatus.FALSE, _crash_reason(ledger), f"Waiting for {what} to be ready."
+
+
+def _crash_reason(ledger: HeadLedger) -> Reason:
+    return Reason.PODS_CRASHING if ledger.restarts >= CRASHING_RESTARTS else Reason.PODS_STARTING
+
+
+def _wait_seconds(ledger: HeadLedger, now: datetime) -> float:
+    if not ledger.started_at:
+        return 0.0
+    allowed = moment(ledger.started_at) + timedelta(seconds=backoff_seconds(ledger.starts))
+    return max(0.0, (allowed - now).total_seconds())
+
+
+def _worker_wait_seconds(pod: Object, now: datetime) -> float:
+    """A worker that failed is shown for a moment, then replaced; its head outlives it."""
+    ends = [ended["finishedAt"] for ended in terminations(pod).values() if ended.get("finishedAt")]
+    if not ends:
+        return 0.0
+    allowed = moment(max(ends)) + timedelta(seconds=BACKOFF_BASE_SECONDS)
+    return max(0.0, (allowed - now).total_seconds())
+
+
+def _live(pods: list[Object]) -> tuple[Object, ...]:
+    return tuple(pod for pod in pods if not deleting(pod))

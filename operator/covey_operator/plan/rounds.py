@@ -1,0 +1,325 @@
+"""A task that has started: keep its cluster, watch its rounds, settle, claim, and record the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from covey_api.quantity import token_amount
+from covey_api.status import ConditionStatus, Reason
+from covey_api.task import Decision, TaskSpec
+from covey_operator.kinds import Object
+from covey_operator.plan import cluster, names, policy
+from covey_operator.plan.cluster import ClusterPlan
+from covey_operator.plan.draft import TaskDraft
+from covey_operator.plan.model import (
+    Claim,
+    ConsortiumOnChain,
+    MakeRayToken,
+    Own,
+    TaskOnChain,
+    TaskPlan,
+)
+from covey_operator.plan.network import exchange_service, policies
+from covey_operator.plan.pods import Site
+from covey_operator.plan.report import Record, Report
+from covey_operator.plan.status import (
+    ACCEPTED,
+    CLUSTER_READY,
+    PUBLISHED,
+    SETTLED,
+    SUCCEEDED,
+    TRAINING,
+)
+from covey_operator.plan.storage import read_ledger, state_claim, validator_config
+
+WAIT_SECONDS = 15.0
+
+
+def plan_rounds(
+    draft: TaskDraft,
+    spec: TaskSpec,
+    own: Own,
+    chain: ConsortiumOnChain,
+    on_chain: TaskOnChain,
+    answer: policy.Decided,
+) -> TaskPlan:
+    """The task has started (or even ended) on chain and this member takes part."""
+    _say_accepted(draft, spec, answer)
+    _say_settlement(draft, on_chain)
+    draft.members(f"{len(on_chain.participants)}/{len(on_chain.participants)}")
+    record = draft.seen.record
+    if record is not None and record.report is not None:
+        return _settle(draft, own, on_chain, record, record.report)
+    if spec.participation.decision is Decision.DECLINE:
+        text = "spec.participation.decision is Decline: this member left the running task."
+        return _stand_by(draft, Reason.DECLINED_BY_PERSON, text)
+    if spec.suspend:
+        return _stand_by(draft, Reason.SUSPENDED, "spec.suspend is true: the pods are gone, the state is kept.")
+    if answer.dataset is None:
+        return _stand_by(draft, answer.reason, answer.message)
+    if not draft.seen.children.ray_token:
+        draft.conditions.false(CLUSTER_READY, Reason.PODS_STARTING, "The Ray token is being made.")
+        return draft.plan(action=MakeRayToken())
+    if draft.seen.missing_claims:
+        missing = ", ".join(draft.seen.missing_claims)
+        text = (
+            f"PersistentVolumeClaim {missing} does not exist in namespace {draft.task.namespace}. Create it, or correct "
+            f'spec.datasets[].claimName or spec.storage.outputClaim of Subnet "{own.name}".'
+        )
+        draft.conditions.false(CLUSTER_READY, Reason.CLAIM_NOT_FOUND, text)
+        draft.message = text
+        return draft.plan(wake_seconds=WAIT_SECONDS)
+    site = Site(
+        task=draft.task.name,
+        namespace=draft.task.namespace,
+        subnet_name=own.name,
+        spec=spec,
+        subnet=own.spec,
+        dataset=answer.dataset,
+        pods=draft.seen.around.pods,
+    )
+    return _run(draft, site, own, on_chain)
+
+
+def remove_cluster(draft: TaskDraft, reason: Reason, message: str, keep_completed: bool = False) -> None:
+    """No pods are wanted, nor the Service that leads to them."""
+    plan = cluster.stopped(draft.seen.children.pods, reason, message, keep_completed)
+    draft.conditions.false(CLUSTER_READY, reason, message)
+    draft.delete(*plan.delete, *draft.seen.children.services.values())
+
+
+def ended(draft: TaskDraft, record: Record) -> TaskPlan:
+    """The end is on record: say it, and keep nothing that costs anything."""
+    draft.conditions.true(PUBLISHED, Reason.AS_EXPECTED, f"The task is on chain as {draft.task_id_hex}.")
+    if draft.seen.on_chain is not None and draft.seen.own is not None:
+        draft.show_chain(draft.seen.on_chain, draft.seen.own)
+    if record.progress is not None:
+        draft.show_progress(record.progress)
+    draft.set(restarts=read_ledger(_config(draft)).restarts or None)
+    if record.outcome == "Failed":
+        draft.conditions.unknown(ACCEPTED, record.reason, "The task has ended.")
+        return draft.fail(record.reason, record.message)
+    assert record.report is not None
+    remove_cluster(draft, Reason.ROUNDS_DONE, "The rounds are done.", keep_completed=True)
+    _say_accepted_in_the_past(draft)
+    _say_report(draft, record.report)
+    claimed = record.claimed or "0"
+    paid = f"The reward of {claimed} has been paid." if claimed != "0" else "This member earned no reward."
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    draft.conditions.true(SETTLED, Reason.REWARD_CLAIMED, f"The result is settled on chain. {paid}")
+    draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, "The model is trained, settled, and on the output volume.")
+    draft.set(reward=claimed, claimed=claimed)
+    draft.message = f"Done: the model lies at {record.report.model_location}. {paid}"
+    return draft.plan(wake_seconds=draft.seen.around.resync_seconds)
+
+
+def _run(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain) -> TaskPlan:
+    """Bring the cluster about and watch it."""
+    assert draft.seen.task_id is not None
+    children = draft.seen.children
+    planned = cluster.running(site, children.pods, read_ledger(_config(draft)), draft.seen.now)
+    draft.apply(*_furniture(draft, site, own, on_chain, planned))
+    if names.state(site.task) not in children.claims:
+        draft.apply(state_claim(site.task, site.namespace, own.spec.storage))
+    draft.apply(*planned.create)
+    draft.delete(*planned.delete)
+    draft.conditions.say(CLUSTER_READY, planned.status, planned.reason, planned.message)
+    draft.set(restarts=planned.ledger.restarts or None)
+    if planned.wake_seconds is not None:
+        draft.wake_in(planned.wake_seconds)
+    progress = draft.seen.progress
+    if progress is not None:
+        draft.show_progress(progress)
+    draft.watch_head = planned.head_ip
+    if planned.report is not None and planned.fatal:
+        return _failed_here(draft, planned.report)
+    if planned.reason is Reason.ROUNDS_DONE and planned.head_ip is None:
+        return _head_done(draft, planned)
+    _say_training(draft, planned)
+    return draft.plan()
+
+
+def _furniture(
+    draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, planned: ClusterPlan
+) -> list[Object]:
+    """What the pods need around them, in the order in which it must be there: policies before pods."""
+    assert draft.seen.task_id is not None
+    peers = [
+        participant.endpoint
+        for participant in on_chain.participants
+        if participant.address.lower() != own.address.lower()
+    ]
+    around = draft.seen.around
+    return [
+        *policies(
+            site.task,
+            site.namespace,
+            own.spec.chain.rpc_url,
+            peers,
+            around.operator_namespace,
+            around.monitoring_namespace,
+        ),
+        exchange_service(site.task, site.namespace, own.spec.exchange),
+        validator_config(
+            site.task,
+            site.namespace,
+            draft.seen.task_id,
+            own.address,
+            own.spec.chain,
+            own.spec.exchange.max_egress_mbps,
+            planned.ledger,
+        ),
+    ]
+
+
+def _head_done(draft: TaskDraft, planned: ClusterPlan) -> TaskPlan:
+    """The head has exited with 0: record what it reported."""
+    report = planned.report
+    if report is None or report.outcome != "Succeeded" or report.model_digest is None:
+        text = (
+            "The head pod ended without a report of success. Look at the logs of its containers; delete the pod to have "
+            "it started again from its state."
+        )
+        draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, text)
+        draft.message = text
+        return draft.plan()
+    record = Record(
+        outcome="Succeeded",
+        reason=Reason.ROUNDS_DONE,
+        report=report,
+        progress=draft.seen.progress,
+    )
+    draft.record(record)
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    draft.conditions.unknown(SETTLED, Reason.SETTLING, "The result is on its way to the chain.")
+    return draft.plan(wake_seconds=1.0)
+
+
+def _settle(
+    draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, report: Report
+) -> TaskPlan:
+    """The rounds are done here: wait for the last result on chain, compare, claim, and close the record."""
+    remove_cluster(draft, Reason.ROUNDS_DONE, "The rounds are done.", keep_completed=True)
+    if record.progress is not None:
+        draft.show_progress(record.progress)
+    draft.set(restarts=read_ledger(_config(draft)).restarts or None)
+    _say_report(draft, report)
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    settlement = on_chain.settlement
+    if settlement is None or not settlement.last:
+        draft.conditions.unknown(SETTLED, Reason.SETTLING, "The last result is on its way to the chain.")
+        draft.message = "Waiting for the last result on chain."
+        return draft.plan(wake_seconds=WAIT_SECONDS)
+    settled_digest = "0x" + settlement.model_digest.hex()
+    if settled_digest != report.model_digest:
+        text = (
+            f"This member's model has the digest {report.model_digest}, the settled one {settled_digest}. Do not use the "
+            "model on the output volume; take the settled one from another member."
+        )
+        draft.conditions.false(SETTLED, Reason.BASE_MODEL_MISMATCH, text)
+        return draft.fail(
+            Reason.BASE_MODEL_MISMATCH, text, Record(outcome="Failed", reason=Reason.BASE_MODEL_MISMATCH, message=text)
+        )
+    reward, claimed = int(report.reward), on_chain.claimed.get(own.address, 0)
+    draft.set(reward=token_amount(reward, on_chain.decimals))
+    draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
+    if claimed >= reward:
+        paid = token_amount(claimed, on_chain.decimals)
+        draft.record(record.model_copy(update={"settled": True, "claimed": paid}))
+        draft.conditions.true(SETTLED, Reason.REWARD_CLAIMED, "The result is settled on chain and the reward is paid.")
+        draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, "The model is trained, settled, and on the output volume.")
+        return draft.plan(wake_seconds=1.0)
+    failure = draft.seen.failure
+    if failure is not None:
+        text = f"The result is settled; the reward is not yet claimed: {failure.message}"
+        draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, text)
+        draft.message = text
+        return draft.plan(wake_seconds=draft.seen.around.error_retry_seconds)
+    proof = tuple(bytes.fromhex(part.removeprefix("0x")) for part in report.reward_proof)
+    return draft.plan(action=Claim(reward, proof))
+
+
+def _failed_here(draft: TaskDraft, report: Report) -> TaskPlan:
+    text = report.message or "The program failed; the logs of the head pod say more."
+    record = Record(
+        outcome="Failed", reason=report.task_reason, message=text, report=report, progress=draft.seen.progress
+    )
+    return draft.fail(report.task_reason, text, record)
+
+
+def _stand_by(draft: TaskDraft, reason: Reason, message: str) -> TaskPlan:
+    """The pods go, the state stays."""
+    pods = draft.seen.children.pods
+    draft.delete(*cluster.stopped(pods, reason, message, keep_completed=True).delete)
+    draft.conditions.false(CLUSTER_READY, reason, message)
+    draft.conditions.false(TRAINING, reason, message)
+    if reason is Reason.DECLINED_BY_PERSON:
+        draft.conditions.false(ACCEPTED, reason, message)
+    draft.message = message
+    return draft.plan()
+
+
+def _say_accepted(draft: TaskDraft, spec: TaskSpec, answer: policy.Decided) -> None:
+    by_person = spec.participation.decision is Decision.JOIN
+    reason = Reason.ACCEPTED_BY_PERSON if by_person else Reason.ACCEPTED_BY_POLICY
+    words = answer.message if answer.answer is policy.Answer.ACCEPT else "The task was accepted before it started."
+    draft.conditions.true(ACCEPTED, reason, words)
+
+
+def _say_accepted_in_the_past(draft: TaskDraft) -> None:
+    by_person = draft.task.spec is not None and draft.task.spec.participation.decision is Decision.JOIN
+    reason = Reason.ACCEPTED_BY_PERSON if by_person else Reason.ACCEPTED_BY_POLICY
+    draft.conditions.true(ACCEPTED, reason, "This member took part.")
+
+
+def _say_settlement(draft: TaskDraft, on_chain: TaskOnChain) -> None:
+    settlement = on_chain.settlement
+    if settlement is None or settlement.round == 0:
+        return
+    if settlement.last:
+        draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
+    else:
+        text = f"Round {settlement.round} is settled; the last one is not yet."
+        draft.conditions.unknown(SETTLED, Reason.SETTLING, text)
+
+
+def _say_report(draft: TaskDraft, report: Report) -> None:
+    if report.model_digest is not None:
+        draft.show_model(report.model_digest, report.model_location or "")
+    if report.round is not None:
+        draft.set(round=report.round, rounds=f"{report.round}/{_rounds(draft)}")
+
+
+def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
+    progress = draft.seen.progress
+    if planned.status is not ConditionStatus.TRUE:
+        draft.conditions.false(TRAINING, planned.reason, planned.message)
+        draft.message = planned.message
+        return
+    if progress is None:
+        draft.conditions.false(TRAINING, Reason.PODS_STARTING, "The validator has not answered yet.")
+        draft.message = "Waiting for the validator."
+        draft.wake_in(WAIT_SECONDS)
+        return
+    if progress.peers and not progress.peers_connected:
+        text = (
+            "No peer of this task is reachable. Check spec.exchange.advertise of the Subnets, the firewall, and that the "
+            "exchange port is open."
+        )
+        draft.conditions.false(TRAINING, Reason.PEERS_UNREACHABLE, text)
+        draft.message = text
+        return
+    doing = f": {progress.phase}" if progress.phase else ""
+    text = f"Round {(progress.round or 0) + 1} of {_rounds(draft)}{doing}."
+    draft.conditions.true(TRAINING, Reason.ROUNDS_RUNNING, "The rounds are running.")
+    draft.message = text
+
+
+def _rounds(draft: TaskDraft) -> int:
+    assert draft.task.spec is not None
+    return draft.task.spec.rounds.count
+
+
+def _config(draft: TaskDraft) -> Object | None:
+    config_maps: Mapping[str, Object] = draft.seen.children.config_maps
+    return config_maps.get(names.config(draft.task.name))

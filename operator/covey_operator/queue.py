@@ -1,0 +1,95 @@
+"""The work queue: after client-go's `workqueue`, one key is never worked on twice at once, and bursts merge."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+class WorkQueue(Generic[KeyT]):
+    """Keys that wait for a pass.
+
+    A key that is added while it is being worked on comes again after `done`. A failed key comes back with
+    exponential, jittered delay. Not thread-safe: all calls belong to one event loop.
+    """
+
+    def __init__(self, base_seconds: float = 1.0, cap_seconds: float = 60.0) -> None:
+        self._ready: asyncio.Queue[KeyT] = asyncio.Queue()
+        self._waiting: dict[KeyT, float] = {}
+        self._busy: set[KeyT] = set()
+        self._timers: dict[KeyT, asyncio.TimerHandle] = {}
+        self._failures: dict[KeyT, int] = {}
+        self._base_seconds = base_seconds
+        self._cap_seconds = cap_seconds
+
+    def __len__(self) -> int:
+        """Keys that are due and not being worked on."""
+        return self._ready.qsize()
+
+    @property
+    def oldest_pending_seconds(self) -> float:
+        """How long the key that waits longest has been due; 0 when none waits."""
+        if not self._waiting:
+            return 0.0
+        return asyncio.get_running_loop().time() - min(self._waiting.values())
+
+    def add(self, key: KeyT) -> None:
+        """Make a key due now."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if key in self._waiting:
+            return
+        self._waiting[key] = asyncio.get_running_loop().time()
+        if key not in self._busy:
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: KeyT, delay_seconds: float) -> None:
+        """Make a key due after a delay; an earlier appointment of the same key stands."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + delay_seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay_seconds, self.add, key)
+
+    def add_failed(self, key: KeyT, retry_after_seconds: float | None = None) -> float:
+        """Bring a failed key back later; returns the delay in seconds.
+
+        `retry_after_seconds` is the server's own wish (Retry-After); it is never undercut.
+        """
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(self._cap_seconds, self._base_seconds * 2 ** min(failures - 1, 16))
+        delay *= random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
+        if retry_after_seconds is not None:
+            delay = max(delay, retry_after_seconds)
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: KeyT) -> None:
+        """Clear a key's failures after a good pass."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> KeyT:
+        """Wait for a key and take it; the caller must call `done`."""
+        key = await self._ready.get()
+        self._waiting.pop(key, None)
+        self._busy.add(key)
+        return key
+
+    def done(self, key: KeyT) -> None:
+        """End the work on a key; if it was added meanwhile, it is due again."""
+        self._busy.discard(key)
+        if key in self._waiting:
+            self._ready.put_nowait(key)
+
+    def close(self) -> None:
+        """Cancel all appointments."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
