@@ -48,7 +48,9 @@ NORMAL_LIFE = Chapter(
         Reason.AWAITING_MEMBERS: _calm(
             "Fewer members than `spec.members.min` have accepted; the task starts when enough of them have."
         ),
-        Reason.ACCEPTED_BY_POLICY: _calm("The task fits the policy of this Subnet, whose approval is `Automatic`."),
+        Reason.ACCEPTED_BY_POLICY: _calm(
+            "The task fits the policy of this Subnet, whose approval is `Automatic`, or it is this member's own task."
+        ),
         Reason.ACCEPTED_BY_PERSON: _calm("`spec.participation.decision` is `Join`."),
         Reason.ROUNDS_RUNNING: _calm("Rounds are being trained; `status.rounds` shows how far they are."),
         Reason.ROUNDS_DONE: _calm("The last round has ended; the result is being settled."),
