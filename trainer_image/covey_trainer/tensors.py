@@ -1,0 +1,78 @@
+"""Parameter sets as safetensors files in the directory that driver and validator share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from covey_exchange.proto.driver_pb2 import Tensors
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from covey_trainer.errors import HandoverError
+from covey_trainer.executor import Parameters
+
+_REMEDY = "Driver and validator must mount the same directory and be of the same version."
+
+
+class Handover:
+    """Writes this process's files (of which it keeps one for each kind) and reads the other side's."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._written: dict[str, Path] = {}
+        for leftover in directory.glob("driver-*"):
+            leftover.unlink()
+
+    def write(self, kind: str, round_number: int, parameters: Parameters) -> Tensors:
+        """Store a parameter set atomically and remove the last one of this kind.
+
+        Args:
+            kind: part of the file's name, for example `delta`.
+            round_number: part of the file's name.
+            parameters: name -> float32 array.
+        """
+        path = self._directory / f"driver-{kind}-{round_number}.safetensors"
+        partial = path.with_suffix(".partial")
+        save_file({name: np.ascontiguousarray(array) for name, array in parameters.items()}, partial)
+        with partial.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+        last = self._written.get(kind)
+        if last is not None and last != path:
+            last.unlink(missing_ok=True)
+        self._written[kind] = path
+        return Tensors(file=path.name, sha256=digest)
+
+    def read(self, tensors: Tensors) -> Parameters:
+        """Load a parameter set that the validator wrote.
+
+        Raises:
+            HandoverError: no such file inside the directory, another content than announced, or not float32 tensors.
+        """
+        if tensors.file != Path(tensors.file).name or tensors.file in ("", ".", ".."):
+            raise HandoverError(f'"{tensors.file}" is not a plain file name.', _REMEDY)
+        path = self._directory / tensors.file
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
+            if digest != tensors.sha256:
+                raise HandoverError(f'"{tensors.file}" has not the announced content.', _REMEDY)
+            arrays = load_file(path)
+        except OSError as error:
+            raise HandoverError(f'"{tensors.file}" cannot be read: {error.strerror}.', _REMEDY) from error
+        except SafetensorError as error:
+            raise HandoverError(f'"{tensors.file}" is not a safetensors file: {error}.', _REMEDY) from error
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise HandoverError(f'Tensor "{name}" of "{tensors.file}" is {array.dtype}, not float32.', _REMEDY)
+        return arrays
+
+    def close(self) -> None:
+        """Remove the files that this process wrote."""
+        for path in self._written.values():
+            path.unlink(missing_ok=True)
+        self._written.clear()
