@@ -234,6 +234,15 @@ END_OF_A_TASK = Chapter(
             "The task started before this member had accepted it.",
             "Decide earlier, or set `spec.policy.approval` of the Subnet to `Automatic`.",
         ),
+        Reason.DEADLINE_PASSED: Explanation(
+            "The task was not settled before its deadline on chain; what nobody had earned went back to the Planner.",
+            "Look at the members' conditions for what kept the rounds, then apply a new task with a longer "
+            "`spec.rounds.deadline` or fewer rounds.",
+        ),
+        Reason.MODEL_MISMATCH: Explanation(
+            "The model on this member's output volume is not the one that was settled; the message has both digests.",
+            "Do not use it: take the settled model from another member, and keep the task's state volume for a report.",
+        ),
     },
 )
 

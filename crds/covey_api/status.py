@@ -76,6 +76,8 @@ class Reason(StrEnum):
     CANCELLED_BY_PLANNER = "CancelledByPlanner"
     NOT_ENOUGH_MEMBERS = "NotEnoughMembers"
     STARTED_WITHOUT_US = "StartedWithoutUs"
+    DEADLINE_PASSED = "DeadlinePassed"
+    MODEL_MISMATCH = "ModelMismatch"
 
 
 class Condition(ApiModel):
