@@ -17,6 +17,18 @@ CHARTS = Path(__file__).parents[3] / "charts"
 DASHBOARDS = sorted((CHARTS / "covey" / "dashboards").glob("*.json"))
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
 
+# What a validator shows on its status port.
+VALIDATOR = {
+    "covey_validator_round",
+    "covey_validator_rounds",
+    "covey_validator_loss",
+    "covey_validator_bytes_sent_total",
+    "covey_validator_compression_ratio",
+    "covey_validator_peers_connected",
+    "covey_validator_reward_tokens",
+    "covey_validator_round_seconds",
+}
+
 
 def panels() -> Iterator[Any]:
     for path in DASHBOARDS:
@@ -35,6 +47,11 @@ def expressions() -> Iterator[Any]:
                 selector = re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])
                 assert selector is not None, variable["query"]
                 yield pytest.param(selector[1], id=variable["query"])
+
+
+def parsed(expression: str) -> Any:
+    """The expression as Prometheus sees it: Grafana puts a duration in place of its own variable."""
+    return promql_parser.parse(expression.replace("$__rate_interval", "5m"))
 
 
 def selectors(node: Any) -> Iterator[str]:
@@ -73,11 +90,14 @@ def test_every_panel_says_what_it_shows(panel: dict[str, Any]):
 
 @pytest.mark.parametrize("expression", list(expressions()))
 def test_every_expression_asks_for_series_that_are_exported(expression: str):
-    # Grafana puts a duration in place of its own variable before Prometheus sees it.
-    names = set(selectors(promql_parser.parse(expression.replace("$__rate_interval", "5m"))))
+    names = set(selectors(parsed(expression)))
     assert names
-    operator = {name for name in names if name.startswith("covey_operator_")}
-    assert operator <= exported(Metrics().registry)
+    assert names <= exported(Metrics().registry) | VALIDATOR
+
+
+def test_everything_that_a_validator_shows_is_on_a_panel():
+    drawn = {name for text in expressions() for name in selectors(parsed(text.values[0]))}
+    assert drawn >= VALIDATOR
 
 
 def test_the_names_of_an_expression_are_found_at_any_depth():
