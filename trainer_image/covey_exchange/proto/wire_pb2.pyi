@@ -498,18 +498,22 @@ class Answer(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    NEXT_SEGMENT_FIELD_NUMBER: _builtins.int
     kind: Global___Answer.Kind.ValueType
     reason: _builtins.str
     """of a refusal"""
+    next_segment: _builtins.int
+    """of KIND_WANT: the first segment that is still needed"""
     def __init__(
         self,
         *,
         kind: Global___Answer.Kind.ValueType = ...,
         reason: _builtins.str = ...,
+        next_segment: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "next_segment", b"next_segment", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,225 @@
+"""Three real exchanges on loopback: what the ring, the gossip and the requests promise."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import pytest
+from conftest import TASK, Inbox, Town
+from covey_chain.types import UpdateHeader, Vote
+from covey_exchange.errors import (
+    MessageRefused,
+    PeerRefused,
+    PeerUnreachable,
+    ProtocolViolation,
+    Refusal,
+    UnknownPeer,
+    UpdateUnavailable,
+)
+from covey_exchange.segments import SEGMENT_BYTES, payload_root
+
+Towns = Callable[[int], Town]
+
+
+def vote(town: Town, index: int, round_: int = 1, view: int = 0) -> Vote:
+    return Vote(TASK, round_, 0, view, 1, bytes(32), town.sites[index].address)
+
+
+async def test_every_update_reaches_every_site(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    payloads = {site.address: os.urandom(2 * SEGMENT_BYTES + 17) for site in three.sites}
+    for site, exchange in zip(three.sites, exchanges, strict=True):
+        exchange.offer(site.header(payloads[site.address]), payloads[site.address])
+    for site, exchange in zip(three.sites, exchanges, strict=True):
+        arrived = await Inbox(exchange).updates(2)
+        assert arrived == {address: data for address, data in payloads.items() if address != site.address}
+
+
+async def test_a_payload_goes_over_each_line_of_the_ring_once(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    payload = os.urandom(3 * SEGMENT_BYTES)
+    exchanges[0].offer(three.sites[0].header(payload), payload)
+    for exchange in exchanges[1:]:
+        await Inbox(exchange).updates(1)
+    sent = {
+        (i, j): exchanges[i].traffic.of(three.sites[j].address).bytes_sent for i in range(3) for j in range(3) if i != j
+    }
+    big = {line for line, count in sent.items() if count >= len(payload)}
+    assert big == {(0, 1), (1, 2)}
+    assert all(sent[line] < 1.01 * len(payload) for line in big)
+
+
+async def test_a_message_reaches_everybody_and_names_its_site(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    body = vote(three, 0)
+    exchanges[0].broadcast(three.sites[0].seal(body))
+    for exchange in exchanges[1:]:
+        assert (await Inbox(exchange).message(body)).site == three.sites[0].address
+
+
+async def test_a_message_finds_its_way_round_a_broken_line(town: Towns) -> None:
+    three = town(3)
+    a, b, c = three.sites
+    lost = [a.peer, b.peer]  # a and c do not know each other's way; b connects both
+    first = await three.run(a, [*lost, with_dead_endpoint(three, 2)])
+    await three.run(b)
+    third = await three.run(c, [with_dead_endpoint(three, 0), b.peer, c.peer])
+    first.broadcast(a.seal(vote(three, 0)))
+    assert (await Inbox(third).message(vote(three, 0))).site == a.address
+
+
+def with_dead_endpoint(town: Town, index: int):  # noqa: ANN201 (a Peer)
+    from conftest import free_port, with_endpoint
+
+    return with_endpoint(town.sites[index].peer, f"127.0.0.1:{free_port()}")
+
+
+async def test_each_message_is_delivered_once(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    inbox = Inbox(exchanges[2])
+    for view in range(20):
+        for index in (0, 1):
+            exchanges[index].broadcast(three.sites[index].seal(vote(three, index, view=view)))
+            exchanges[index].broadcast(three.sites[index].seal(vote(three, index, view=view)))
+    seen = await inbox.until(lambda seen: len(seen) >= 40)
+    await asyncio.gather(*(inbox.message(vote(three, index, view=19)) for index in (0, 1)))
+    assert len({item.identity for item in seen}) == len(seen) == 40
+
+
+async def test_a_site_that_restarts_gets_what_it_missed(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    own = vote(three, 2)
+    exchanges[2].broadcast(three.sites[2].seal(own))
+    await Inbox(exchanges[0]).message(own)
+    await exchanges[2].close()
+    payload = os.urandom(SEGMENT_BYTES + 1)
+    exchanges[0].offer(three.sites[0].header(payload), payload)
+    exchanges[1].broadcast(three.sites[1].seal(vote(three, 1)))
+
+    inbox = Inbox(await three.run(three.sites[2]))
+    assert (await inbox.message(own)).site == three.sites[2].address
+    await inbox.message(vote(three, 1))
+    assert await inbox.updates(1) == {three.sites[0].address: payload}
+    async with asyncio.timeout(30):
+        await exchanges[0].until_connected(2)
+    assert exchanges[0].traffic.of(three.sites[2].address).reconnects >= 1
+
+
+async def test_a_dead_successor_is_skipped(town: Towns) -> None:
+    four = town(4)
+    a, dead, c, d = four.sites
+    exchanges = {site.address: await four.run(site) for site in (a, c, d)}
+    async with asyncio.timeout(30):
+        for exchange in exchanges.values():
+            await exchange.until_connected(2)
+    payload = os.urandom(2 * SEGMENT_BYTES)
+    exchanges[a.address].offer(a.header(payload), payload)
+    for site in (c, d):
+        assert await Inbox(exchanges[site.address]).updates(1) == {a.address: payload}
+    assert dead.address not in exchanges[a.address].connected
+
+
+async def test_an_update_is_fetched_by_digest_alone(town: Towns) -> None:
+    three = town(3)
+    exchanges = await three.run_all()
+    payload = os.urandom(SEGMENT_BYTES + 5)
+    message = exchanges[0].offer(three.sites[0].header(payload), payload)
+    await Inbox(exchanges[1]).updates(1)
+    await exchanges[0].close()
+    await exchanges[2].close()
+    again = await three.run(three.sites[2])
+    update = await again.fetch(message.digest)
+    assert (update.payload, update.site) == (payload, three.sites[0].address)
+    with pytest.raises(UpdateUnavailable) as error:
+        await again.fetch(bytes(32))
+    assert set(error.value.attempts) == {three.sites[0].address, three.sites[1].address}
+
+
+async def test_pruned_rounds_are_forgotten_and_not_taken_again(town: Towns) -> None:
+    two = town(2)
+    exchanges = await two.run_all()
+    payload = os.urandom(1000)
+    message = exchanges[0].offer(two.sites[0].header(payload, round_=1), payload)
+    inbox = Inbox(exchanges[1])
+    await inbox.updates(1)
+    for exchange in exchanges:
+        exchange.prune(2)
+    with pytest.raises(UpdateUnavailable):
+        await exchanges[1].fetch(message.digest)
+    exchanges[0].offer(two.sites[0].header(payload, round_=1, attempt=1), payload)
+    exchanges[0].broadcast(two.sites[0].seal(vote(two, 0, round_=2)))
+    await inbox.message(vote(two, 0, round_=2))
+    assert all(getattr(item, "body", None) is None or item.body.round == 2 for item in inbox.seen[2:])
+
+
+async def test_a_request_is_answered_in_verified_segments(town: Towns) -> None:
+    two = town(2)
+    first, second = await two.run_all()
+    model = os.urandom(3 * SEGMENT_BYTES + 1)
+
+    async def fetch_model(site: str, body: bytes) -> bytes | None:
+        assert site == two.sites[0].address
+        return model if body == b"digest" else None
+
+    second.serve("model", fetch_model)
+    address = two.sites[1].address
+    limit = len(model)
+    assert await first.request(address, "model", b"digest", limit_bytes=limit) == model
+    assert await first.request(address, "model", b"digest", limit_bytes=limit, root=payload_root(model)) == model
+    with pytest.raises(PeerRefused, match="not here"):
+        await first.request(address, "model", b"other", limit_bytes=limit)
+    with pytest.raises(PeerRefused, match="not served"):
+        await first.request(address, "nothing", b"", limit_bytes=limit)
+    with pytest.raises(ProtocolViolation):
+        await first.request(address, "model", b"digest", limit_bytes=limit - 1)
+    with pytest.raises(ProtocolViolation):
+        await first.request(address, "model", b"digest", limit_bytes=limit, root=bytes(32))
+    assert first.traffic.of(address).refused[Refusal.OVERSIZE_PAYLOAD] == 1
+    with pytest.raises(UnknownPeer):
+        await first.request("0x" + "00" * 20, "model", b"", limit_bytes=1)
+    await second.close()
+    with pytest.raises(PeerUnreachable):
+        await first.request(address, "model", b"digest", limit_bytes=limit)
+
+
+async def test_the_egress_cap_holds(town: Towns) -> None:
+    """4 MiB at 32 Mbit/s take a second; the bounds are loose because other things run on the machine."""
+    two = town(2)
+    capped = await two.run(two.sites[0], egress_bits_per_second=32e6)
+    other = await two.run(two.sites[1])
+    async with asyncio.timeout(30):
+        await capped.until_connected(1)
+    payload = os.urandom(4 * SEGMENT_BYTES)
+    clock = asyncio.get_running_loop()
+    started = clock.time()
+    capped.offer(two.sites[0].header(payload), payload)
+    await Inbox(other).updates(1)
+    sent = capped.traffic.of(two.sites[1].address).bytes_sent
+    assert sent * 8 <= 32e6 * (clock.time() - started + 0.5)
+
+
+async def test_a_site_speaks_only_for_itself_and_offers_what_it_signed(town: Towns) -> None:
+    two = town(2)
+    exchange = await two.run(two.sites[0])
+    with pytest.raises(MessageRefused):
+        exchange.broadcast(two.sites[1].seal(vote(two, 1)))
+    with pytest.raises(ValueError, match="another length or root"):
+        exchange.offer(two.sites[0].header(b"payload"), b"another")
+    with pytest.raises(ValueError, match="no header"):
+        exchange.offer(two.sites[0].seal(vote(two, 0)), b"")
+
+
+async def test_two_headers_of_one_site_for_one_round_both_arrive_as_evidence(town: Towns) -> None:
+    two = town(2)
+    exchanges = await two.run_all()
+    for payload in (b"one", b"two"):
+        exchanges[0].offer(two.sites[0].header(payload), payload)
+    inbox = Inbox(exchanges[1])
+    await inbox.until(lambda seen: sum(isinstance(getattr(item, "body", None), UpdateHeader) for item in seen) == 2)
