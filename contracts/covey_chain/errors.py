@@ -7,7 +7,7 @@ class ChainError(Exception):
     """Base of all errors of this package."""
 
 
-class RpcUnavailable(ChainError):  # noqa: N818 - named by what is observed
+class RpcUnavailable(ChainError):
     """The node does not answer, or not with JSON-RPC."""
 
     def __init__(self, url: str, cause: str) -> None:
@@ -15,39 +15,39 @@ class RpcUnavailable(ChainError):  # noqa: N818 - named by what is observed
         self.url = url
 
 
-class WrongChain(ChainError):  # noqa: N818
+class WrongChain(ChainError):
     """The node is of another chain."""
 
     def __init__(self, url: str, expected: int, found: int) -> None:
         super().__init__(f"{url} is a node of chain {found}, not {expected}; correct chain.rpcUrl or chain.chainId")
 
 
-class NoContract(ChainError):  # noqa: N818
+class NoContract(ChainError):
     """There is no Settlement contract at the address."""
 
     def __init__(self, address: str, chain_id: int) -> None:
         super().__init__(f"no Covey Settlement contract at {address} on chain {chain_id}; correct chain.contract")
 
 
-class BadWalletKey(ChainError):  # noqa: N818
+class BadWalletKey(ChainError):
     """A private key is not one."""
 
     def __init__(self, found: str) -> None:
         super().__init__(f"the wallet key is not 0x and 64 hex digits of a secp256k1 key ({found}); correct the Secret")
 
 
-class InsufficientFunds(ChainError):  # noqa: N818
+class InsufficientFunds(ChainError):
     """The wallet holds too little of something."""
 
     def __init__(self, what: str, address: str, need: str, have: str) -> None:
         super().__init__(f"{address} needs {need} for {what} and has {have}; send it the difference")
 
 
-class NonceTaken(ChainError):  # noqa: N818
+class NonceTaken(ChainError):
     """Another transaction of the same wallet took the nonce; the queue tries again with the next."""
 
 
-class TransactionLost(ChainError):  # noqa: N818
+class TransactionLost(ChainError):
     """A transaction was not mined in time."""
 
 
@@ -68,7 +68,7 @@ REMEDIES = {
 }
 
 
-class Reverted(ChainError):  # noqa: N818
+class Reverted(ChainError):
     """A contract refused; `reason` is the name of its error."""
 
     def __init__(self, call: str, reason: str, arguments: tuple[object, ...] = ()) -> None:

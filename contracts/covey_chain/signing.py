@@ -78,9 +78,9 @@ def _type_hash(kind: type) -> bytes:
 
 def struct_hash(value: Signable) -> bytes:
     """`hashStruct` of EIP-712, 32 bytes."""
-    kind = type(value)
+    kind: type = type(value)
     members = [getattr(value, f.name) for f in fields(kind)]
-    return keccak(encode(["bytes32", *_TYPES[kind]], [_type_hash(kind), *members]))
+    return bytes(keccak(encode(["bytes32", *_TYPES[kind]], [_type_hash(kind), *members])))
 
 
 def digest(domain: Domain, value: Signable) -> bytes:
@@ -119,7 +119,7 @@ def new_key() -> bytes:
 def sign(domain: Domain, value: Signable, key: bytes) -> bytes:
     """Sign with a session key: 65 bytes r, s, v (27 or 28); deterministic (RFC 6979)."""
     signature = keys.PrivateKey(key).sign_msg_hash(digest(domain, value))
-    return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([27 + signature.v])
+    return b"".join((signature.r.to_bytes(32, "big"), signature.s.to_bytes(32, "big"), bytes([27 + signature.v])))
 
 
 def recover(domain: Domain, value: Signable, signature: bytes) -> str:

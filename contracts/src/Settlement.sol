@@ -42,7 +42,12 @@ contract Settlement is EIP712, ISettlement {
     error NothingToClaim(address member);
 
     event ResultPosted(
-        bytes32 indexed taskId, uint64 indexed round, bytes32 modelDigest, bytes32 rewardRoot, uint256 totalReward, bool last
+        bytes32 indexed taskId,
+        uint64 indexed round,
+        bytes32 modelDigest,
+        bytes32 rewardRoot,
+        uint256 totalReward,
+        bool last
     );
     event RewardClaimed(bytes32 indexed taskId, address indexed member, uint256 amount, uint256 cumulative);
 

@@ -71,7 +71,9 @@ contract TaskMarket is ReentrancyGuardTransient {
     event TaskPublished(
         bytes32 indexed taskId, bytes32 indexed consortium, address indexed planner, bytes32 specHash, bytes spec
     );
-    event TaskAccepted(bytes32 indexed taskId, address indexed member, uint8 roles, address sessionKey, string endpoint);
+    event TaskAccepted(
+        bytes32 indexed taskId, address indexed member, uint8 roles, address sessionKey, string endpoint
+    );
     event SessionChanged(bytes32 indexed taskId, address indexed member, address sessionKey, string endpoint);
     event AcceptanceWithdrawn(bytes32 indexed taskId, address indexed member);
     event TaskStarted(bytes32 indexed taskId, uint256 members, uint256 totalStake);
@@ -206,7 +208,9 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (task.status != Status.Open && task.status != Status.Started) revert NotOpen(taskId, task.status);
         if (block.timestamp < task.terms.deadline) revert NotExpired(task.terms.deadline);
         uint256 earned = ISettlement(settlement).totalReward(taskId);
-        _refund(taskId, task, task.status == Status.Open ? Status.Cancelled : Status.Finished, task.terms.bounty - earned);
+        _refund(
+            taskId, task, task.status == Status.Open ? Status.Cancelled : Status.Finished, task.terms.bounty - earned
+        );
     }
 
     /// @notice Close a task after its last result; called by the settlement contract.

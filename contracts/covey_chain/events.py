@@ -1,0 +1,41 @@
+"""Events of the contracts as typed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    """Names of the events that a member follows."""
+
+    MEMBER_JOINED = "MemberJoined"
+    MEMBER_UPDATED = "MemberUpdated"
+    STAKED = "Staked"
+    UNSTAKED = "Unstaked"
+    TASK_PUBLISHED = "TaskPublished"
+    TASK_ACCEPTED = "TaskAccepted"
+    SESSION_CHANGED = "SessionChanged"
+    ACCEPTANCE_WITHDRAWN = "AcceptanceWithdrawn"
+    TASK_STARTED = "TaskStarted"
+    TASK_CANCELLED = "TaskCancelled"
+    TASK_FINISHED = "TaskFinished"
+    RESULT_POSTED = "ResultPosted"
+    REWARD_CLAIMED = "RewardClaimed"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One log entry; `arguments` have the names of the Solidity event."""
+
+    kind: EventKind
+    block: int
+    tx_hash: str
+    arguments: dict[str, Any]
+
+    @property
+    def task_id(self) -> bytes | None:
+        """The task that the event speaks of, if any."""
+        found = self.arguments.get("taskId")
+        return bytes(found) if found is not None else None

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {DevToken} from "../src/DevToken.sol";
+import {MemberRegistry} from "../src/MemberRegistry.sol";
+import {TaskMarket} from "../src/TaskMarket.sol";
+import {Settlement} from "../src/Settlement.sol";
+
+/// The cheat codes that these tests use (Foundry Book, "Cheatcodes").
+interface Vm {
+    function prank(address sender) external;
+    function startPrank(address sender) external;
+    function stopPrank() external;
+    function warp(uint256 timestamp) external;
+    function expectRevert(bytes4 selector) external;
+    function expectPartialRevert(bytes4 selector) external;
+    function addr(uint256 key) external pure returns (address);
+    function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function assume(bool condition) external pure;
+}
+
+/// Contracts, a consortium, and members whose owner keys are 1… and whose session keys are 101….
+abstract contract Base {
+    Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+    uint256 internal constant STAKE = 1000 ether;
+    bytes internal constant SPEC = '{"name":"wdbc"}';
+
+    DevToken internal token;
+    MemberRegistry internal registry;
+    TaskMarket internal market;
+    Settlement internal settlement;
+    bytes32 internal consortium;
+
+    function setUp() public virtual {
+        token = new DevToken();
+        registry = new MemberRegistry();
+        market = new TaskMarket(registry);
+        settlement = new Settlement(registry, market);
+        market.setSettlement(address(settlement));
+        consortium = registry.createConsortium(
+            "oncology-eu", IERC20(address(token)), 10 ether, MemberRegistry.Admission.Open, 7 days
+        );
+    }
+
+    function owner(uint256 i) internal pure returns (address) {
+        return vm.addr(i + 1);
+    }
+
+    function session(uint256 i) internal pure returns (address) {
+        return vm.addr(i + 101);
+    }
+
+    function enroll(uint256 i, uint256 amount) internal {
+        token.mint(owner(i), amount + 1_000_000 ether);
+        vm.startPrank(owner(i));
+        registry.join(consortium, 7, keccak256(abi.encode("tls", i)), "10.0.0.1", 0, "certificate");
+        token.approve(address(registry), type(uint256).max);
+        token.approve(address(market), type(uint256).max);
+        if (amount > 0) registry.stake(consortium, amount);
+        vm.stopPrank();
+    }
+
+    function terms(uint256 bounty, uint16 members) internal view returns (TaskMarket.Terms memory) {
+        return TaskMarket.Terms({
+            consortium: consortium,
+            specHash: keccak256(SPEC),
+            token: IERC20(address(token)),
+            bounty: bounty,
+            minMembers: members,
+            maxMembers: members,
+            rounds: 20,
+            acceptBy: uint64(block.timestamp + 1 days),
+            deadline: uint64(block.timestamp + 2 days),
+            salt: keccak256("uid")
+        });
+    }
+
+    function publish(uint256 bounty, uint16 members) internal returns (bytes32 taskId) {
+        TaskMarket.Terms memory wanted = terms(bounty, members);
+        vm.prank(owner(0));
+        taskId = market.publish(wanted, SPEC);
+    }
+
+    function started(uint256 bounty, uint16 members) internal returns (bytes32 taskId) {
+        for (uint256 i = 0; i < members; ++i) {
+            enroll(i, STAKE);
+        }
+        taskId = publish(bounty, members);
+        for (uint256 i = 0; i < members; ++i) {
+            vm.prank(owner(i));
+            market.accept(taskId, 6, session(i), "10.0.0.1:7443");
+        }
+        market.start(taskId);
+    }
+
+    function result(bytes32 taskId, uint64 round, bytes32 root, uint256 total, bool last)
+        internal
+        pure
+        returns (Settlement.RoundResult memory)
+    {
+        return Settlement.RoundResult(taskId, round, keccak256("model"), 0, 0, root, total, true, last);
+    }
+
+    /// Signatures of the first `n` session keys in ascending order of their addresses.
+    function signatures(Settlement.RoundResult memory r, uint256 n) internal view returns (bytes[] memory made) {
+        uint256[] memory keys = new uint256[](n);
+        for (uint256 i = 0; i < n; ++i) {
+            keys[i] = i + 101;
+            for (uint256 j = i; j > 0 && vm.addr(keys[j]) < vm.addr(keys[j - 1]); --j) {
+                (keys[j], keys[j - 1]) = (keys[j - 1], keys[j]);
+            }
+        }
+        bytes32 digest = settlement.digestOf(r);
+        made = new bytes[](n);
+        for (uint256 i = 0; i < n; ++i) {
+            (uint8 v, bytes32 rr, bytes32 s) = vm.sign(keys[i], digest);
+            made[i] = abi.encodePacked(rr, s, v);
+        }
+    }
+
+    function leaf(bytes32 taskId, address member, uint256 cumulative) internal pure returns (bytes32) {
+        return keccak256(bytes.concat(keccak256(abi.encode(taskId, member, cumulative))));
+    }
+
+    function assertEq(uint256 a, uint256 b) internal pure {
+        require(a == b, "not equal");
+    }
+
+    function assertTrue(bool condition) internal pure {
+        require(condition, "not true");
+    }
+}
