@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-
 from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint

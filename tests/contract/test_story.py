@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from eth_utils.crypto import keccak
-
 from covey_chain import signing
 from covey_chain.anvil import Node, free_port
 from covey_chain.client import Chain
@@ -16,6 +14,7 @@ from covey_chain.events import EventKind
 from covey_chain.merkle import RewardTree
 from covey_chain.types import Deployment, Role, RoundResult, TaskStatus
 from covey_chain.wallet import Wallet
+from eth_utils.crypto import keccak
 
 pytestmark = pytest.mark.chain
 TOKEN = 10**18
@@ -176,11 +175,11 @@ async def test_many_intents_at_once_do_not_take_each_others_nonce(
 
 
 async def test_what_is_wrong_with_a_connection_is_told_apart(node: Node, deployment: Deployment) -> None:
-    with pytest.raises(RpcUnavailable, match="chain.rpcUrl"):
+    with pytest.raises(RpcUnavailable, match=r"chain\.rpcUrl"):
         await Chain.connect(f"http://127.0.0.1:{free_port()}", node.chain_id, deployment.settlement)
-    with pytest.raises(WrongChain, match="chain.chainId"):
+    with pytest.raises(WrongChain, match=r"chain\.chainId"):
         await Chain.connect(node.url, 1, deployment.settlement)
-    with pytest.raises(NoContract, match="chain.contract"):
+    with pytest.raises(NoContract, match=r"chain\.contract"):
         await Chain.connect(node.url, node.chain_id, "0x" + "12" * 20)
 
 

@@ -1,13 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from covey_chain import signing
 from covey_chain.errors import BadWalletKey
 from covey_chain.merkle import RewardTree, leaf
 from covey_chain.types import Vote
+from hypothesis import given
+from hypothesis import strategies as st
 
 DOMAIN = signing.Domain(31337, "0x" + "11" * 20)
 VOTE = Vote(b"\x01" * 32, 3, 0, 0, 1, b"\x02" * 32, "0x" + "22" * 20)

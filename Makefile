@@ -1,0 +1,90 @@
+# `make help` lists the targets. Everything that is installed or built lies in .venv or the user's cache.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+PY := .venv/bin/python
+DEV := PYTHONPATH=dev $(PY) -m covey_dev
+FOUNDRY := $${XDG_CACHE_HOME:-$$HOME/.cache}/covey/tools/foundry-1.7.1
+ROOTS := crds contracts operator trainer_image cli dev
+MEMBERS ?= 3
+SEEDS ?= 1
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.venv/.complete: requirements/dev.txt
+	@python3 -m venv --help >/dev/null || { echo "Python 3.11 with venv is needed"; exit 1; }
+	[ -x .venv/bin/uv ] || { python3 -m venv --clear .venv && .venv/bin/pip install -q uv==$(UV_VERSION); }
+	.venv/bin/uv pip install -q --python $(PY) --require-hashes --compile-bytecode -r requirements/dev.txt
+	printf '%s\n' $(addprefix $(CURDIR)/,$(ROOTS)) > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/covey.pth"
+	printf '#!%s\nfrom covey_cli.main import cli\ncli()\n' "$(CURDIR)/$(PY)" > .venv/bin/covey && chmod +x .venv/bin/covey
+	touch $@
+
+.PHONY: venv
+venv: .venv/.complete ## Python and everything that development needs, pinned and hashed
+
+.PHONY: chain-tools
+chain-tools: venv ## Foundry, solc and OpenZeppelin
+	$(DEV) tools --foundry
+	mkdir -p contracts/lib
+	ln -sfn "$(FOUNDRY)/bin/solc" contracts/lib/solc
+	ln -sfn "$(FOUNDRY)/node_modules" contracts/lib/node_modules
+
+.PHONY: tools
+tools: chain-tools ## All tools: also Kubernetes, Helm and Debian's packages
+	$(DEV) tools
+
+.PHONY: simulate
+simulate: chain-tools ## The whole task as local processes, without Kubernetes
+	.venv/bin/covey simulate examples/wdbc/task.yaml --members $(MEMBERS) --seeds $(SEEDS)
+
+.PHONY: contracts
+contracts: chain-tools ## Build the contracts and carry their ABI into covey_chain
+	cd contracts && "$(FOUNDRY)/bin/forge" build
+	$(PY) -m covey_chain.abi --write
+
+.PHONY: generate
+generate: contracts ## Regenerate everything that is generated and committed
+	$(PY) -m covey_api.crd --write
+	$(PY) -m covey_api.reference --write
+	$(PY) charts/generate_dashboards.py --write
+	$(PY) -m covey_exchange.proto.generate
+
+.PHONY: requirements
+requirements: venv ## Resolve the requirement files anew
+	for extra in operator trainer dev; do .venv/bin/uv pip compile -q --python-version 3.11 --extra $$extra pyproject.toml \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements/$$extra.txt; done
+
+.PHONY: lint
+lint: chain-tools ## ruff, mypy, import-linter, forge fmt, generated files
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy $(foreach root,$(ROOTS),$(wildcard $(root)/covey_*))
+	.venv/bin/lint-imports
+	cd contracts && "$(FOUNDRY)/bin/forge" fmt --check && "$(FOUNDRY)/bin/forge" build && "$(FOUNDRY)/bin/forge" lint
+	$(PY) -m covey_chain.abi --check
+	$(PY) -m covey_api.crd --check
+	$(PY) -m covey_api.reference --check
+	$(PY) charts/generate_dashboards.py --check
+
+.PHONY: format
+format: venv ## Format everything
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+	cd contracts && "$(FOUNDRY)/bin/forge" fmt
+
+.PHONY: test
+test: tools lint ## Everything: lint, contracts, unit, contract, integration
+	cd contracts && "$(FOUNDRY)/bin/forge" test
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest
+
+.PHONY: down
+down: venv ## Stop clusters, registry and chain; leave nothing behind
+	$(DEV) down
+
+.PHONY: clean
+clean: ## Remove what was built in the clone
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis contracts/out contracts/cache contracts/lib
