@@ -18,7 +18,9 @@ class Limits:
         ping_seconds: between signs of life on an idle control connection; 3 of them missing ends it.
         idle_seconds: without a frame on an accepted connection.
         backoff_seconds_min, backoff_seconds_max: pauses between attempts to reach a peer.
-        repair_seconds: without progress of an announced update before it is fetched from any holder.
+        repair_seconds: without progress of an announced update before it is fetched from any holder,
+        patience_seconds: the same while the ring brings other updates.
+        lines_per_peer: updates that are handed to one successor at once.
         frame_bytes: largest frame.
         hello_bytes: largest frame before a peer has said what it wants.
         connections_per_peer: open at once, each way.
@@ -36,6 +38,8 @@ class Limits:
     backoff_seconds_min: float = 0.2
     backoff_seconds_max: float = 15.0
     repair_seconds: float = 5.0
+    patience_seconds: float = 60.0
+    lines_per_peer: int = 4
     frame_bytes: int = SEGMENT_BYTES + 2**16
     hello_bytes: int = 1024
     connections_per_peer: int = 16

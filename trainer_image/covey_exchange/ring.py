@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ class Ring:
         self._admit = admit
         self._deliver = deliver
         self._order: list[str] = [site]
+        self._lines: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.lines_per_peer))
         self._headers: dict[bytes, tuple[Message, UpdateHeader]] = {}
         self._held: dict[bytes, _Held] = {}
         self._first_round = 0
@@ -158,7 +160,7 @@ class Ring:
         if held is not None and held.payload.complete:
             return held.update()
         attempts: dict[str, str] = {}
-        for site in self._holders(digest):
+        for site in self._holders():
             try:
                 if digest not in self._headers:
                     await self._fetch_header(site, digest)
@@ -215,8 +217,9 @@ class Ring:
             return
 
     async def _hand_over(self, held: _Held, site: str) -> None:
+        # No circular wait: whoever holds a line for an update gets it from a site that holds a line for it as well.
         leaves = held.payload.leaves
-        async with self._transport.borrow(site) as connection:
+        async with self._lines[site], self._transport.borrow(site) as connection:
             await connection.send(Frame(offer=Offer(header=to_wire(held.message.envelope), leaves=leaves)))
             answer = (await connection.expect("answer")).answer
             if answer.kind == Answer.KIND_WANT:
@@ -235,14 +238,10 @@ class Ring:
                 return
             yield site
 
-    def _holders(self, digest: bytes) -> list[str]:
-        """Whom to ask for an update: its origin, then the sites that have it before us, reachable ones first."""
+    def _holders(self) -> list[str]:
+        """Whom to ask for an update: the sites before us in the ring, the next one first; reachable ones first."""
         others = list(reversed(list(self._successors(until=self._site))))
-        if digest in self._headers:
-            origin = self._headers[digest][1].site
-            others.sort(key=lambda site: site != origin)
-        others.sort(key=self._gossip.is_down)
-        return others
+        return sorted(others, key=self._gossip.is_down)
 
     async def _fetch_header(self, site: str, digest: bytes) -> None:
         data = await self._requests.ask(site, HEADER_KIND, digest, _HEADER_BYTES_MAX, None)
@@ -256,20 +255,30 @@ class Ring:
         self._headers[digest] = (message, header)
 
     async def _repair(self, digest: bytes, round_: int) -> None:
-        """Fetch an announced update whenever it makes no progress, until it is here or its round is over."""
+        """Fetch an announced update that makes no progress, until it is here or its round is over.
+
+        While the ring brings something, a slow line is the likelier reason than a dead site, and fetching would only
+        make it slower: then patience is longer.
+        """
+        filled, quiet_seconds = 0, 0.0
         while digest in self._headers:
             held = self._held.get(digest)
             if held is not None and held.payload.complete:
                 return
-            filled = held.payload.filled if held else 0
-            await asyncio.sleep(self._limits.repair_seconds * random.uniform(1, 1.5))  # noqa: S311 (spreads load)
-            held = self._held.get(digest)
-            if digest not in self._headers or (held is not None and held.payload.filled > filled):
+            now_filled = held.payload.filled if held else 0
+            busy = any(other.receiving for other in self._held.values())
+            if now_filled > filled:
+                filled, quiet_seconds = now_filled, 0.0
+            elif quiet_seconds >= (self._limits.patience_seconds if busy else self._limits.repair_seconds):
+                try:
+                    await self.fetch(digest)
+                except UpdateUnavailable as problem:
+                    _log.info("round %d: %s", round_, problem)
+                quiet_seconds = 0.0
                 continue
-            try:
-                await self.fetch(digest)
-            except UpdateUnavailable as problem:
-                _log.info("round %d: %s", round_, problem)
+            pause = self._limits.repair_seconds * random.uniform(0.5, 1)  # noqa: S311 (spreads load, no secret)
+            await asyncio.sleep(pause)
+            quiet_seconds += pause
 
     async def _answer_header(self, _site: str, digest: bytes) -> bytes | None:
         known = self._headers.get(digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ import pytest
 from covey_chain.signing import Domain, address_of, new_key
 from covey_chain.types import Signable, UpdateHeader
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
+from covey_exchange.errors import Refusal
 from covey_exchange.exchange import Exchange
 from covey_exchange.limits import Limits
 from covey_exchange.messages import Envelope
@@ -173,9 +175,34 @@ async def town(tmp_path: Path) -> AsyncIterator[Callable[[int], Town]]:
             return Town(sites, stack)
 
         yield make
-    left = {task for task in asyncio.all_tasks() - before if not task.done()}
+    left = {task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()}
     assert not left, f"tasks outlive their exchange: {left}"
 
 
 def with_endpoint(peer: Peer, endpoint: str) -> Peer:
     return replace(peer, endpoint=endpoint)
+
+
+class _Ring(logging.Handler):
+    """Rings a bell at each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bell = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.bell.set()
+
+
+async def counted(exchange: Exchange, site: str, refusal: Refusal) -> None:
+    """Wait until a refusal has been counted; each one is logged."""
+    handler = _Ring()
+    logger = logging.getLogger("covey_exchange.traffic")
+    logger.addHandler(handler)
+    try:
+        async with asyncio.timeout(30):
+            while not exchange.traffic.of(site).refused[refusal]:
+                await handler.bell.wait()
+                handler.bell.clear()
+    finally:
+        logger.removeHandler(handler)

@@ -38,14 +38,14 @@ def updates(draw: st.DrawFn, manifest: Manifest) -> dict[str, np.ndarray]:
         n = tensor.elements
         kind = draw(st.sampled_from(["normal", "heavy", "sparse", "few", "equal", "zero", "tiny", "huge"]))
         values = {
-            "normal": lambda n=n: rng.normal(size=n),
-            "heavy": lambda n=n: rng.normal(size=n) * rng.lognormal(sigma=2, size=n),
-            "sparse": lambda n=n: rng.normal(size=n) * (rng.random(n) < 0.01),
-            "few": lambda n=n: rng.integers(-2, 3, size=n) * 0.25,
-            "equal": lambda n=n: np.full(n, -0.5),
-            "zero": lambda n=n: np.zeros(n) * rng.choice([-1, 1], size=n),
-            "tiny": lambda n=n: rng.normal(size=n) * 1e-41,
-            "huge": lambda n=n: rng.normal(size=n) * 1e37,
-        }[kind]()
+            "normal": rng.normal(size=n),
+            "heavy": rng.normal(size=n) * rng.lognormal(sigma=2, size=n),
+            "sparse": rng.normal(size=n) * (rng.random(n) < 0.01),
+            "few": rng.integers(-2, 3, size=n) * 0.25,
+            "equal": np.full(n, -0.5),
+            "zero": np.zeros(n) * rng.choice([-1, 1], size=n),
+            "tiny": rng.normal(size=n) * 1e-41,
+            "huge": rng.normal(size=n) * 1e37,
+        }[kind]
         result[tensor.name] = values.astype(np.float32).reshape(tensor.shape)
     return result

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from conftest import TASK, Inbox, Town
+from conftest import QUICK, TASK, Inbox, Town, free_port, with_endpoint
 from covey_chain.types import UpdateHeader, Vote
+from covey_exchange.envelope import Message, Peer, SiteUpdate
 from covey_exchange.errors import (
     MessageRefused,
     PeerRefused,
@@ -18,7 +20,10 @@ from covey_exchange.errors import (
     UnknownPeer,
     UpdateUnavailable,
 )
+from covey_exchange.proto.wire_pb2 import Frame
 from covey_exchange.segments import SEGMENT_BYTES, payload_root
+from covey_exchange.tls import Trust
+from eth_utils.address import to_canonical_address
 
 Towns = Callable[[int], Town]
 
@@ -73,9 +78,7 @@ async def test_a_message_finds_its_way_round_a_broken_line(town: Towns) -> None:
     assert (await Inbox(third).message(vote(three, 0))).site == a.address
 
 
-def with_dead_endpoint(town: Town, index: int):  # noqa: ANN201 (a Peer)
-    from conftest import free_port, with_endpoint
-
+def with_dead_endpoint(town: Town, index: int) -> Peer:
     return with_endpoint(town.sites[index].peer, f"127.0.0.1:{free_port()}")
 
 
@@ -89,7 +92,8 @@ async def test_each_message_is_delivered_once(town: Towns) -> None:
             exchanges[index].broadcast(three.sites[index].seal(vote(three, index, view=view)))
     seen = await inbox.until(lambda seen: len(seen) >= 40)
     await asyncio.gather(*(inbox.message(vote(three, index, view=19)) for index in (0, 1)))
-    assert len({item.identity for item in seen}) == len(seen) == 40
+    assert all(isinstance(item, Message) for item in seen)
+    assert len({item.identity for item in seen if isinstance(item, Message)}) == len(seen) == 40
 
 
 async def test_a_site_that_restarts_gets_what_it_missed(town: Towns) -> None:
@@ -126,6 +130,65 @@ async def test_a_dead_successor_is_skipped(town: Towns) -> None:
     assert dead.address not in exchanges[a.address].connected
 
 
+async def test_a_slow_line_is_no_reason_to_fetch(town: Towns) -> None:
+    """2 MiB at 16 Mbit/s take a second, longer than the time after which a silent ring is repaired."""
+    three = town(3)
+    exchanges = [await three.run(site, egress_bits_per_second=16e6) for site in three.sites]
+    async with asyncio.timeout(30):
+        for exchange in exchanges:
+            await exchange.until_connected(2)
+    payloads = {site.address: os.urandom(2 * SEGMENT_BYTES) for site in three.sites}
+    for site, exchange in zip(three.sites, exchanges, strict=True):
+        exchange.offer(site.header(payloads[site.address]), payloads[site.address])
+    for exchange in exchanges:
+        await Inbox(exchange).updates(2)
+    for exchange in exchanges:
+        sent = sum(peer.bytes_sent for peer in exchange.traffic.peers.values())
+        assert sent < 2.1 * 2 * SEGMENT_BYTES
+
+
+async def test_more_updates_than_lines_all_arrive(town: Towns) -> None:
+    five = town(5)
+    exchanges = [await five.run(site, limits=replace(QUICK, lines_per_peer=1)) for site in five.sites]
+    async with asyncio.timeout(30):
+        for exchange in exchanges:
+            await exchange.until_connected(4)
+    for attempt in range(3):
+        for site, exchange in zip(five.sites, exchanges, strict=True):
+            payload = os.urandom(SEGMENT_BYTES + attempt)
+            exchange.offer(site.header(payload, attempt=attempt), payload)
+    for exchange in exchanges:
+        inbox = Inbox(exchange)
+        await inbox.until(lambda seen: sum(isinstance(item, SiteUpdate) for item in seen) == 12)
+
+
+async def test_a_successor_that_falls_silent_is_skipped_within_bounded_time(town: Towns) -> None:
+    """The second site is stopped like a process: its sockets stay open and say nothing more."""
+    three = town(3)
+    a, silent, c = three.sites
+    limits = replace(QUICK, stall_seconds=0.5, repair_seconds=60)
+    first, third = await three.run(a, limits=limits), await three.run(c, limits=limits)
+    host, port = silent.peer.endpoint.split(":")
+    held: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        hello = Frame.FromString(await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big")))
+        hello.hello.site = to_canonical_address(silent.address)
+        body = hello.SerializeToString()
+        writer.write(len(body).to_bytes(4, "big") + body)
+
+    context = Trust(silent.files, three.peers).server
+    async with await asyncio.start_server(accept, host, int(port), ssl=context):
+        async with asyncio.timeout(30):
+            await first.until_connected(2)
+        payload = os.urandom(SEGMENT_BYTES)
+        first.offer(a.header(payload), payload)
+        assert await Inbox(third).updates(1) == {a.address: payload}
+        for writer in held:
+            writer.transport.abort()
+
+
 async def test_an_update_is_fetched_by_digest_alone(town: Towns) -> None:
     three = town(3)
     exchanges = await three.run_all()
@@ -156,7 +219,8 @@ async def test_pruned_rounds_are_forgotten_and_not_taken_again(town: Towns) -> N
     exchanges[0].offer(two.sites[0].header(payload, round_=1, attempt=1), payload)
     exchanges[0].broadcast(two.sites[0].seal(vote(two, 0, round_=2)))
     await inbox.message(vote(two, 0, round_=2))
-    assert all(getattr(item, "body", None) is None or item.body.round == 2 for item in inbox.seen[2:])
+    assert [item.body.round for item in inbox.seen if isinstance(item, Message)] == [1, 2]
+    assert sum(isinstance(item, SiteUpdate) for item in inbox.seen) == 1
 
 
 async def test_a_request_is_answered_in_verified_segments(town: Towns) -> None:
@@ -222,4 +286,6 @@ async def test_two_headers_of_one_site_for_one_round_both_arrive_as_evidence(tow
     for payload in (b"one", b"two"):
         exchanges[0].offer(two.sites[0].header(payload), payload)
     inbox = Inbox(exchanges[1])
-    await inbox.until(lambda seen: sum(isinstance(getattr(item, "body", None), UpdateHeader) for item in seen) == 2)
+    await inbox.until(
+        lambda seen: sum(isinstance(item, Message) and isinstance(item.body, UpdateHeader) for item in seen) == 2
+    )

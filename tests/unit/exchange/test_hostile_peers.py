@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, TASK, Inbox, Site, Town, free_port, make_certificate, with_endpoint
+from conftest import QUICK, TASK, Inbox, Site, Town, counted, free_port, make_certificate, with_endpoint
 from covey_chain.types import Vote
 from covey_exchange.errors import PeerRefused, Refusal
 from covey_exchange.exchange import Exchange
@@ -66,13 +66,6 @@ async def raw(exchange: Exchange, files: TlsFiles | None) -> AsyncIterator[Raw]:
         yield Raw(reader, writer)
     finally:
         writer.transport.abort()
-
-
-async def counted(exchange: Exchange, site: str, refusal: Refusal) -> None:
-    """Wait until a refusal has been counted."""
-    async with asyncio.timeout(30):
-        while not exchange.traffic.of(site).refused[refusal]:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_certificate_of_no_participant_is_refused(town: Towns, tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def test_segments_cover_the_payload(length: int) -> None:
 
 def test_any_change_changes_the_root() -> None:
     payload = bytearray(2 * SEGMENT_BYTES + 5)
-    root = segments.payload_root(payload)
+    root = segments.payload_root(bytes(payload))
     for index in (0, SEGMENT_BYTES, 2 * SEGMENT_BYTES + 4):
         payload[index] ^= 1
-        assert segments.payload_root(payload) != root
+        assert segments.payload_root(bytes(payload)) != root
         payload[index] ^= 1
-    assert segments.payload_root(payload + b"\0") != root
+    assert segments.payload_root(bytes(payload) + b"\0") != root
