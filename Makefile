@@ -29,7 +29,7 @@ venv: .venv/.complete ## Python and everything that development needs, pinned an
 
 .PHONY: chain-tools
 chain-tools: venv ## Foundry, solc and OpenZeppelin
-	$(DEV) tools --foundry
+	PYTHONPATH=dev $(PY) -c "from covey_dev import foundry; foundry.ensure()"
 	mkdir -p contracts/lib
 	ln -sfn "$(FOUNDRY)/bin/solc" contracts/lib/solc
 	ln -sfn "$(FOUNDRY)/node_modules" contracts/lib/node_modules

@@ -1,0 +1,1 @@
+"""The command `covey`, also `kubectl covey`: what people run by hand."""

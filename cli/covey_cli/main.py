@@ -1,0 +1,55 @@
+"""Commands and their options; the work is in the other modules."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from covey_cli.errors import CommandError
+
+
+class _Group(click.Group):
+    """Shows a CommandError as a sentence, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="covey", prog_name="covey", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Train one model across institutions that may not share data."""
+
+
+@cli.command()
+@click.argument("task", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--members", type=click.IntRange(1, 16), default=3, show_default=True, help="How many members take part.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with member-1, … and test; default: the task's own data maker.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Repeat with that many deals of the data.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Fewer or more rounds than the task says.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps models, states and logs."
+)
+def simulate(task: Path, members: int, data: Path | None, seeds: int, rounds: int | None, keep: Path | None) -> None:
+    """Run TASK as local processes: the same program, codec, ring, agreement, scoring and contracts, no Kubernetes."""
+    from covey_cli.simulate import simulate_all  # torch takes seconds to import, and `covey --help` should not
+
+    ok = asyncio.run(simulate_all(task, members=members, data=data, seeds=seeds, rounds=rounds, keep=keep))
+    sys.exit(0 if ok else 1)
