@@ -8,6 +8,7 @@ from typing import Any
 from covey_api import GROUP, VERSION
 
 Object = dict[str, Any]
+Key = tuple[str, str, str]  # kind, namespace, name: what the work queue carries
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ _BY_NAME = {
 def kind_of(obj: Object) -> Kind:
     """The kind of an object by its `apiVersion` and `kind`."""
     return _BY_NAME[obj["apiVersion"], obj["kind"]]
+
+
+def key_of(obj: Object) -> Key:
+    """The work queue's key of an object."""
+    return obj["kind"], namespace_of(obj), name_of(obj)
 
 
 def name_of(obj: Object) -> str:

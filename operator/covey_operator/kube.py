@@ -79,7 +79,7 @@ class Kube:
     """The operator's client: `kubernetes.aio` with its dynamic client, counted by verb, kind and status code."""
 
     def __init__(self, api: ApiClient, metrics: Metrics, instance: str) -> None:
-        self._dynamic = DynamicClient(api)
+        self._dynamic: Any = DynamicClient(api)  # type: ignore[no-untyped-call]
         self._metrics = metrics
         self._instance = instance
 
@@ -107,7 +107,7 @@ class Kube:
                 return None
             raise
 
-    async def list(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Object]:
+    async def list_all(self, kind: Kind, namespace: str | None = None, labels: str | None = None) -> list[Object]:
         """All objects of a namespace (or of the cluster) that carry the labels (a selector string)."""
         found = await self._request("list", kind, kind.path(namespace), label_selector=labels)
         # Items of a list carry no kind of their own.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from covey_api.status import Condition, ConditionStatus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from covey_api.status import Condition, ConditionStatus
 from covey_operator import __version__
+from covey_operator.kinds import Key
 
-Key = tuple[str, str, str]  # kind, namespace, name
 KINDS = ("Subnet", "FederatedTask")
 
 
@@ -39,7 +39,9 @@ class ConditionGauges(Collector):
         for (kind, namespace, name), conditions in self._conditions.items():
             for condition in conditions:
                 for status in ConditionStatus:
-                    family.add_metric((kind, namespace, name, condition.type, status), float(condition.status == status))
+                    family.add_metric(
+                        (kind, namespace, name, condition.type, status), float(condition.status == status)
+                    )
         yield family
 
 

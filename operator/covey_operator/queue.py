@@ -35,7 +35,7 @@ class WorkQueue(Generic[KeyT]):
         """How long the key that waits longest has been due; 0 when none waits."""
         if not self._waiting:
             return 0.0
-        return asyncio.get_running_loop().time() - min(self._waiting.values())
+        return float(asyncio.get_running_loop().time() - min(self._waiting.values()))
 
     def add(self, key: KeyT) -> None:
         """Make a key due now."""
@@ -64,7 +64,7 @@ class WorkQueue(Generic[KeyT]):
         `retry_after_seconds` is the server's own wish (Retry-After); it is never undercut.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(self._cap_seconds, self._base_seconds * 2 ** min(failures - 1, 16))
+        delay = min(self._cap_seconds, self._base_seconds * 2.0 ** min(failures - 1, 16))
         delay *= random.uniform(0.8, 1.2)  # noqa: S311 (jitter, not a secret)
         if retry_after_seconds is not None:
             delay = max(delay, retry_after_seconds)

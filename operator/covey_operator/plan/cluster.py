@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from covey_api.status import ConditionStatus, Reason
+
 from covey_operator.kinds import Object, annotations_of, deleting, labels_of, uid_of
 from covey_operator.plan import health, names
 from covey_operator.plan.clock import moment, stamp
@@ -51,8 +52,7 @@ def stopped(pods: Mapping[str, Object], reason: Reason, message: str, keep_compl
     doomed = tuple(
         pod
         for pod in pods.values()
-        if not deleting(pod)
-        and not (keep_completed and labelled_head(pod) and health.all_ended(pod))
+        if not deleting(pod) and not (keep_completed and labelled_head(pod) and health.all_ended(pod))
     )
     return ClusterPlan(ConditionStatus.FALSE, reason, message, HeadLedger(), delete=doomed)
 
@@ -77,7 +77,11 @@ def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: dat
         return _start_head(site, workers, ledger, now)
     if deleting(head):
         return ClusterPlan(
-            ConditionStatus.FALSE, Reason.PODS_STARTING, "The head pod is going; it comes again.", ledger, delete=_live(workers)
+            ConditionStatus.FALSE,
+            Reason.PODS_STARTING,
+            "The head pod is going; it comes again.",
+            ledger,
+            delete=_live(workers),
         )
     if health.ended_badly(head):
         return _head_failed(head, workers, ledger, now)
@@ -120,7 +124,7 @@ def _start_head(site: Site, workers: list[Object], ledger: HeadLedger, now: date
 def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:
     """A user error ends the task; anything else is tried again, the failed pod being shown until then."""
     found = reports(head)
-    fatal = next((report for _, report in sorted(found.items()) if report.outcome == "Failed" and report.user_error), None)
+    fatal = next((told for _, told in sorted(found.items()) if told.outcome == "Failed" and told.user_error), None)
     if fatal is not None:
         doomed = _live(workers) if health.all_ended(head) else (head, *_live(workers))
         return ClusterPlan(
@@ -156,9 +160,7 @@ def _run_workers(
     crashed: list[str] = []
     wakes: list[float] = []
     if head_ip is not None:
-        create = [
-            worker_pod(site, index, head_uid, head_ip) for name, index in wanted.items() if name not in pods
-        ]
+        create = [worker_pod(site, index, head_uid, head_ip) for name, index in wanted.items() if name not in pods]
     for name, pod in pods.items():
         if labelled_head(pod) or deleting(pod):
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from covey_api.quantity import token_amount
 from covey_api.status import Reason
 from covey_api.task import ModelStatus, Phase, TaskStatus, TransactionStatus
+
 from covey_operator.kinds import Object, deleting
 from covey_operator.plan.model import Action, Own, Problem, Task, TaskOnChain, TaskPlan, TaskSeen
 from covey_operator.plan.report import Progress, Record
@@ -81,7 +82,7 @@ class TaskDraft:
         """What the chain says about the task: id, Planner, reward so far, our transactions."""
         published = on_chain.published
         mine = [
-            TransactionStatus(purpose=purpose, hash="0x" + tx_hash.hex())
+            TransactionStatus(purpose=purpose, hash=tx_hash)
             for purpose, member, tx_hash in on_chain.transactions
             if member.lower() == own.address.lower()
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from covey_api.status import Reason
+
 from covey_operator.kinds import Object, name_of
 from covey_operator.plan.report import terminations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from covey_api.status import Condition, Reason
 from covey_api.subnet import Role, SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec, TaskStatus
 from covey_chain.types import Consortium, Member, Participant, PublishedTask, SettlementState
+
 from covey_operator.kinds import Object
 from covey_operator.plan.pods import PodSettings
 from covey_operator.plan.report import Progress, Record
@@ -17,7 +18,7 @@ from covey_operator.plan.report import Progress, Record
 ROLE_BITS = {Role.PLANNER: 1, Role.TRAINER: 2, Role.VALIDATOR: 4}
 
 
-def role_bits(roles: list[Role]) -> int:
+def role_bits(roles: Iterable[Role]) -> int:
     """Roles as the chain's bit field."""
     return sum(ROLE_BITS[role] for role in set(roles))
 
@@ -43,7 +44,7 @@ class TaskOnChain:
     participants: tuple[Participant, ...] = ()
     settlement: SettlementState | None = None
     claimed: Mapping[str, int] = field(default_factory=dict)  # member -> base units paid
-    transactions: tuple[tuple[str, str, bytes], ...] = ()  # (purpose, member, hash)
+    transactions: tuple[tuple[str, str, str], ...] = ()  # (purpose, member, 0x-hash)
     decimals: int = 18  # of the bounty's token
     symbol: str = ""
 
@@ -161,16 +162,9 @@ class Publish:
 
 @dataclass(frozen=True)
 class Accept:
-    """Take part in a task."""
+    """Take part in a task, or tell the chain a new session key or end point."""
 
     roles: int
-    endpoint: str
-
-
-@dataclass(frozen=True)
-class SetSession:
-    """Tell the chain a new session key or end point."""
-
     endpoint: str
 
 
@@ -187,6 +181,11 @@ class Start:
 @dataclass(frozen=True)
 class Cancel:
     """Cancel the own task; the bounty comes back."""
+
+
+@dataclass(frozen=True)
+class Expire:
+    """End a task whose deadline has passed; what nobody earned comes back to its Planner."""
 
 
 @dataclass(frozen=True)
@@ -221,25 +220,25 @@ class Register:
 
 
 @dataclass(frozen=True)
-class AddStake:
-    """Raise the stake."""
+class RaiseStake:
+    """Raise the stake to so many base units."""
 
-    amount: int
+    target: int
 
 
 Action = (
     Publish
     | Accept
-    | SetSession
     | Withdraw
     | Start
     | Cancel
+    | Expire
     | Claim
     | MakeSession
     | MakeRayToken
     | MakeTls
     | Register
-    | AddStake
+    | RaiseStake
 )
 
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from covey_api.subnet import ExchangeSpec, ServiceType
+
 from covey_operator.kinds import Object
 from covey_operator.plan import names
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from covey_api.subnet import ComputeSpec, Dataset, SubnetSpec
 from covey_api.task import TaskSpec
+
 from covey_operator.kinds import Object
 from covey_operator.plan import names
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Literal
 
+from covey_api.status import Reason
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from covey_api.status import Reason
 from covey_operator.kinds import Object
 from covey_operator.plan import names
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from covey_api.quantity import token_amount
 from covey_api.status import ConditionStatus, Reason
 from covey_api.task import Decision, TaskSpec
+
 from covey_operator.kinds import Object
 from covey_operator.plan import cluster, names, policy
 from covey_operator.plan.cluster import ClusterPlan
@@ -63,8 +64,8 @@ def plan_rounds(
     if draft.seen.missing_claims:
         missing = ", ".join(draft.seen.missing_claims)
         text = (
-            f"PersistentVolumeClaim {missing} does not exist in namespace {draft.task.namespace}. Create it, or correct "
-            f'spec.datasets[].claimName or spec.storage.outputClaim of Subnet "{own.name}".'
+            f"PersistentVolumeClaim {missing} does not exist in namespace {draft.task.namespace}. Create it, or "
+            f'correct spec.datasets[].claimName or spec.storage.outputClaim of Subnet "{own.name}".'
         )
         draft.conditions.false(CLUSTER_READY, Reason.CLAIM_NOT_FOUND, text)
         draft.message = text
@@ -139,9 +140,7 @@ def _run(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain) -> TaskP
     return draft.plan()
 
 
-def _furniture(
-    draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, planned: ClusterPlan
-) -> list[Object]:
+def _furniture(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, planned: ClusterPlan) -> list[Object]:
     """What the pods need around them, in the order in which it must be there: policies before pods."""
     assert draft.seen.task_id is not None
     peers = [
@@ -177,8 +176,8 @@ def _head_done(draft: TaskDraft, planned: ClusterPlan) -> TaskPlan:
     report = planned.report
     if report is None or report.outcome != "Succeeded" or report.model_digest is None:
         text = (
-            "The head pod ended without a report of success. Look at the logs of its containers; delete the pod to have "
-            "it started again from its state."
+            "The head pod ended without a report of success. Look at the logs of its containers; delete the pod to "
+            "have it started again from its state."
         )
         draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, text)
         draft.message = text
@@ -195,9 +194,7 @@ def _head_done(draft: TaskDraft, planned: ClusterPlan) -> TaskPlan:
     return draft.plan(wake_seconds=1.0)
 
 
-def _settle(
-    draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, report: Report
-) -> TaskPlan:
+def _settle(draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, report: Report) -> TaskPlan:
     """The rounds are done here: wait for the last result on chain, compare, claim, and close the record."""
     remove_cluster(draft, Reason.ROUNDS_DONE, "The rounds are done.", keep_completed=True)
     if record.progress is not None:
@@ -213,12 +210,12 @@ def _settle(
     settled_digest = "0x" + settlement.model_digest.hex()
     if settled_digest != report.model_digest:
         text = (
-            f"This member's model has the digest {report.model_digest}, the settled one {settled_digest}. Do not use the "
-            "model on the output volume; take the settled one from another member."
+            f"This member's model has the digest {report.model_digest}, the settled one {settled_digest}. Do not use "
+            "the model on the output volume; take the settled one from another member."
         )
-        draft.conditions.false(SETTLED, Reason.BASE_MODEL_MISMATCH, text)
+        draft.conditions.false(SETTLED, Reason.MODEL_MISMATCH, text)
         return draft.fail(
-            Reason.BASE_MODEL_MISMATCH, text, Record(outcome="Failed", reason=Reason.BASE_MODEL_MISMATCH, message=text)
+            Reason.MODEL_MISMATCH, text, Record(outcome="Failed", reason=Reason.MODEL_MISMATCH, message=text)
         )
     reward, claimed = int(report.reward), on_chain.claimed.get(own.address, 0)
     draft.set(reward=token_amount(reward, on_chain.decimals))
@@ -303,8 +300,8 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
         return
     if progress.peers and not progress.peers_connected:
         text = (
-            "No peer of this task is reachable. Check spec.exchange.advertise of the Subnets, the firewall, and that the "
-            "exchange port is open."
+            "No peer of this task is reachable. Check spec.exchange.advertise of the Subnets, the firewall, and that "
+            "the exchange port is open."
         )
         draft.conditions.false(TRAINING, Reason.PEERS_UNREACHABLE, text)
         draft.message = text

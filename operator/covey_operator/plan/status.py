@@ -7,6 +7,7 @@ from datetime import datetime
 
 from covey_api.status import Condition, ConditionStatus, Reason
 from covey_api.task import Phase
+
 from covey_operator.plan.clock import stamp
 
 MAX_MESSAGE = 4096
@@ -41,7 +42,7 @@ class Conditions:
         self._generation = generation
         self._previous = {condition.type: condition for condition in previous}
         self._now = stamp(now)
-        self._said = {kind: (ConditionStatus.UNKNOWN, Reason.PENDING, "Not looked at yet.") for kind in types}
+        self._said = dict.fromkeys(types, (ConditionStatus.UNKNOWN, Reason.PENDING, "Not looked at yet."))
 
     def say(self, kind: str, status: ConditionStatus, reason: Reason, message: str) -> None:
         """Set one condition."""

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from covey_api.subnet import ChainSpec, StorageSpec
+
 from covey_operator.kinds import Object, annotations_of
 from covey_operator.plan import names
 from covey_operator.plan.pods import OUTPUT_DIR, SESSION_DIR, SOCKET, SOCKET_DIR, STATE_DIR, TLS_DIR

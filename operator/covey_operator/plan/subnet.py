@@ -9,13 +9,14 @@ from covey_api.task import Bounty, TaskSpec
 from covey_api.terms import TaskTerms, TermsError
 from covey_chain.types import Member
 from covey_chain.types import TaskStatus as ChainStatus
+
 from covey_operator.kinds import TASK, Object
 from covey_operator.plan import names
 from covey_operator.plan.model import (
     Action,
-    AddStake,
     ConsortiumOnChain,
     MakeTls,
+    RaiseStake,
     Register,
     SubnetObject,
     SubnetPlan,
@@ -62,7 +63,7 @@ def plan_subnet(subnet: SubnetObject, seen: SubnetSeen) -> SubnetPlan:
     conditions.true(CHAIN_SYNCED, Reason.AS_EXPECTED, "The chain mirror is up to date.")
     action = _next_action(subnet.spec, seen, seen.chain, conditions)
     if seen.failure is not None and action is not None:
-        kind = STAKED if isinstance(action, AddStake) else REGISTERED
+        kind = STAKED if isinstance(action, RaiseStake) else REGISTERED
         conditions.false(kind, seen.failure.reason, seen.failure.message)
         _say_ready(conditions)
         return _close(subnet, seen, conditions, None, wake_seconds=seen.around.error_retry_seconds)
@@ -71,9 +72,7 @@ def plan_subnet(subnet: SubnetObject, seen: SubnetSeen) -> SubnetPlan:
     return _close(subnet, seen, conditions, action, mirrors=mirrors, unreadable=unreadable)
 
 
-def _next_action(
-    spec: SubnetSpec, seen: SubnetSeen, chain: ConsortiumOnChain, conditions: Conditions
-) -> Action | None:
+def _next_action(spec: SubnetSpec, seen: SubnetSeen, chain: ConsortiumOnChain, conditions: Conditions) -> Action | None:
     assert seen.address is not None
     member = chain.member(seen.address)
     conditions.false(STAKED, Reason.PENDING, "Registration comes first.")
@@ -100,14 +99,14 @@ def _stake(spec: SubnetSpec, chain: ConsortiumOnChain, member: Member, condition
         return None
     if wanted < least:
         text = (
-            f"The consortium asks for a stake of at least {token_amount(least, chain.decimals)} {chain.symbol}; spec.stake "
-            f"is {spec.stake}. Raise spec.stake."
+            f"The consortium asks for a stake of at least {token_amount(least, chain.decimals)} {chain.symbol}; "
+            f"spec.stake is {spec.stake}. Raise spec.stake."
         )
         conditions.false(STAKED, Reason.INVALID_SPEC, text)
         return None
     if member.stake < wanted:
         conditions.false(STAKED, Reason.PENDING, "The stake is on its way to the chain.")
-        return AddStake(wanted - member.stake)
+        return RaiseStake(wanted)
     held = token_amount(member.stake, chain.decimals)
     conditions.true(STAKED, Reason.AS_EXPECTED, f"A stake of {held} {chain.symbol} is held.")
     return None

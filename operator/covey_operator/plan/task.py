@@ -10,6 +10,7 @@ from covey_api.subnet import Role
 from covey_api.task import Decision, TaskSpec
 from covey_api.terms import TaskTerms
 from covey_chain.types import TaskStatus as ChainStatus
+
 from covey_operator.plan import names, policy
 from covey_operator.plan.draft import TaskDraft
 from covey_operator.plan.model import (
@@ -17,10 +18,10 @@ from covey_operator.plan.model import (
     Action,
     Cancel,
     ConsortiumOnChain,
+    Expire,
     MakeSession,
     Own,
     Publish,
-    SetSession,
     Start,
     Task,
     TaskOnChain,
@@ -44,6 +45,10 @@ from covey_operator.plan.status import (
 
 WAIT_SECONDS = 15.0
 SPARE_SECONDS = 3600
+DEADLINE_GRACE_SECONDS = 60  # our clock is not the chain's
+DEADLINE_WORDS = (
+    "The deadline on chain passed before the last result was settled; what nobody had earned went back to the Planner."
+)
 
 
 def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
@@ -66,9 +71,16 @@ def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
             return _recruit(draft, task.spec, seen.own, seen.chain, on_chain)
         case ChainStatus.CANCELLED:
             return _cancelled(draft, on_chain)
+    mine = on_chain.published.planner.lower() == seen.own.address.lower()
+    settled = on_chain.settlement is not None and on_chain.settlement.last
+    if on_chain.published.status is ChainStatus.FINISHED and not settled:
+        return draft.fail(Reason.DEADLINE_PASSED, DEADLINE_WORDS)
+    overdue = seen.now.timestamp() > on_chain.published.deadline + DEADLINE_GRACE_SECONDS
+    if overdue and mine and on_chain.published.status is ChainStatus.STARTED and seen.failure is None:
+        return draft.plan(action=Expire())
     participant = on_chain.participant(seen.own.address)
     if participant is None:
-        return _without_us(draft, on_chain)
+        return _without_us(draft)
     answer = policy.decide(task.spec, seen.own.spec, seen.own.name, on_chain.published.planner, seen.own.address)
     if participant.session_key.lower() != (seen.children.session_address or "").lower():
         # The Secret was lost: the old key is gone, so the chain must learn the new one before anything is signed.
@@ -137,17 +149,16 @@ def _may_not_publish(own: Own, chain: ConsortiumOnChain) -> tuple[Reason, str] |
             "has it.",
         )
     member = chain.member(own.address)
-    if member is None or Role.PLANNER not in role_names(member.roles):
+    ready = member is not None and member.stake >= chain.consortium.min_stake
+    if member is None or not ready or Role.PLANNER not in role_names(member.roles):
         return (
             Reason.SUBNET_NOT_READY,
-            f'Subnet "{own.name}" is not yet registered as Planner; its conditions say why. The task waits.',
+            f'Subnet "{own.name}" is not yet registered and staked as Planner; its conditions say why. The task waits.',
         )
     return None
 
 
-def _recruit(
-    draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOnChain, on_chain: TaskOnChain
-) -> TaskPlan:
+def _recruit(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOnChain, on_chain: TaskOnChain) -> TaskPlan:
     """The task is open: give our answer; if it is our task, start it when enough have come."""
     published = on_chain.published
     answer = policy.decide(spec, own.spec, own.name, published.planner, own.address)
@@ -155,7 +166,7 @@ def _recruit(
     taking_part = on_chain.participant(own.address) is not None
     mine = published.planner.lower() == own.address.lower()
     draft.members(f"{accepted}/{published.max_members}")
-    waiting = f"{accepted} of at least {published.min_members} and at most {published.max_members} members have accepted."
+    waiting = f"{accepted} members have accepted; {published.min_members} to {published.max_members} may take part."
     draft.conditions.false(TRAINING, Reason.AWAITING_MEMBERS, waiting)
     draft.message = waiting
     action: Action | None = None
@@ -183,9 +194,12 @@ def _accept(
             ACCEPTED, Reason.STARTED_WITHOUT_US, f"All {on_chain.published.max_members} places are taken."
         )
         return None
-    if participant is None and chain.member(own.address) is None:
+    member = chain.member(own.address)
+    if participant is None and (member is None or member.stake < chain.consortium.min_stake):
         draft.conditions.unknown(
-            ACCEPTED, Reason.SUBNET_NOT_READY, f'Subnet "{own.name}" is not registered yet; its conditions say why.'
+            ACCEPTED,
+            Reason.SUBNET_NOT_READY,
+            f'Subnet "{own.name}" is not registered and staked yet; its conditions say why.',
         )
         return None
     children = draft.seen.children
@@ -201,24 +215,29 @@ def _accept(
         )
         draft.wake_in(WAIT_SECONDS)
         return None
+    roles = _working_roles(own)
     if participant is None:
         draft.conditions.unknown(ACCEPTED, Reason.PENDING, "The acceptance is on its way to the chain.")
-        roles = role_bits([role for role in own.spec.roles if role in policy.WORKING_ROLES])
         return Accept(roles, address)
     if answer.answer is policy.Answer.ACCEPT:
         draft.conditions.true(ACCEPTED, answer.reason, answer.message)
     else:
         draft.conditions.true(ACCEPTED, Reason.ACCEPTED_BY_PERSON, "The task was accepted.")
     if participant.session_key.lower() != children.session_address.lower() or participant.endpoint != address:
-        return SetSession(address)
+        return Accept(roles, address)
     return None
+
+
+def _working_roles(own: Own) -> int:
+    return role_bits(role for role in own.spec.roles if role in policy.WORKING_ROLES)
 
 
 def _start_or_cancel(draft: TaskDraft, chain: ConsortiumOnChain, on_chain: TaskOnChain) -> Action | None:
     """Start when nobody more can come or the time is over; give the bounty back when too few came in time."""
     published, accepted = on_chain.published, len(on_chain.participants)
     now = draft.seen.now.timestamp()
-    working = sum(1 for member in chain.members if member.roles & role_bits(list(policy.WORKING_ROLES)))
+    able = [member for member in chain.members if member.stake >= chain.consortium.min_stake]
+    working = sum(1 for member in able if member.roles & role_bits(policy.WORKING_ROLES))
     over = now > published.accept_by
     enough = accepted >= published.min_members
     if enough and (over or accepted >= min(working, published.max_members)):
@@ -257,10 +276,10 @@ def _renew_session(draft: TaskDraft, own: Own) -> TaskPlan:
         draft.conditions.false(CLUSTER_READY, Reason.ENDPOINT_PENDING, "The exchange Service has no node port yet.")
         return draft.plan(wake_seconds=WAIT_SECONDS)
     draft.conditions.false(CLUSTER_READY, Reason.PENDING, "A new session key is on its way to the chain.")
-    return _with_failure(draft, SetSession(address))
+    return _with_failure(draft, Accept(_working_roles(own), address))
 
 
-def _without_us(draft: TaskDraft, on_chain: TaskOnChain) -> TaskPlan:
+def _without_us(draft: TaskDraft) -> TaskPlan:
     answered = draft.task.spec is not None and draft.task.spec.participation.decision is Decision.DECLINE
     reason = Reason.DECLINED_BY_PERSON if answered else Reason.STARTED_WITHOUT_US
     text = "spec.participation.decision is Decline." if answered else "The task was started without this member."
@@ -275,14 +294,13 @@ def _without_us(draft: TaskDraft, on_chain: TaskOnChain) -> TaskPlan:
 
 def _cancelled(draft: TaskDraft, on_chain: TaskOnChain) -> TaskPlan:
     published = on_chain.published
-    too_few = (
-        len(on_chain.participants) < published.min_members and draft.seen.now.timestamp() > published.accept_by
-    )
+    too_few = len(on_chain.participants) < published.min_members and draft.seen.now.timestamp() > published.accept_by
     if too_few:
         reason = Reason.NOT_ENOUGH_MEMBERS
         text = (
-            f"Only {len(on_chain.participants)} of at least {published.min_members} members accepted in time; the bounty "
-            "went back to the Planner. Apply a new task with a smaller members.min or a longer members.acceptWithin."
+            f"Only {len(on_chain.participants)} of at least {published.min_members} members accepted in time; the "
+            "bounty went back to the Planner. Apply a new task with a smaller members.min or a longer "
+            "members.acceptWithin."
         )
     else:
         reason, text = Reason.CANCELLED_BY_PLANNER, "The Planner cancelled the task; the bounty went back."

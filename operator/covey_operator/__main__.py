@@ -1,0 +1,75 @@
+"""`python -m covey_operator`: settings from the environment, logs to stderr, non-zero exit when a part dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from covey_operator.run import run
+from covey_operator.settings import Settings
+
+EXIT_FAILED, EXIT_SETTINGS = 1, 2
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, logger, message and, after a failure, its traceback."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Own messages at the asked level; libraries only when something is wrong."""
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("covey_operator").setLevel(settings.log_level)
+
+
+async def _until_signal(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def main() -> int:
+    """Run until a signal; returns the exit status."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "COVEY_" + "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{name}: {problem['msg']}", file=sys.stderr)
+        return EXIT_SETTINGS
+    set_up_logging(settings)
+    try:
+        asyncio.run(_until_signal(settings))
+    except BaseExceptionGroup as failures:
+        for failure in failures.exceptions:
+            logging.getLogger("covey_operator").error("a part has died", exc_info=failure)
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

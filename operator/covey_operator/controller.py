@@ -1,0 +1,113 @@
+"""The loops around the work queue: workers, the periodic list of everything, and the pulse that health looks at."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Final
+
+import aiohttp
+from kubernetes.aio.client.exceptions import ApiException
+
+from covey_operator.kinds import SUBNET, TASK, Key, key_of
+from covey_operator.passes import reconcile
+from covey_operator.queue import WorkQueue
+from covey_operator.world import World
+
+log = logging.getLogger(__name__)
+
+CONFLICT: Final = 409
+UNAUTHORIZED: Final = 401
+
+
+class Pulse:
+    """When the operator last proved that it sees the API server."""
+
+    def __init__(self, resync_seconds: float) -> None:
+        self._limit_seconds = 3 * resync_seconds + 60
+        self._last = time.monotonic()
+        self.synced = False
+
+    def beat(self) -> None:
+        """All objects were listed."""
+        self._last = time.monotonic()
+        self.synced = True
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last list is not too long ago."""
+        return time.monotonic() - self._last < self._limit_seconds
+
+
+async def work(world: World, queue: WorkQueue[Key]) -> None:
+    """Take keys and run passes, for ever. A failed pass is logged, counted, and comes again later."""
+    while True:
+        key = await queue.get()
+        kind = key[0]
+        try:
+            with world.metrics.reconcile_seconds.labels(kind).time():
+                again = await reconcile(world, key)
+            queue.forget(key)
+            if again is not None:
+                # Spread, so that a thousand objects of one resync do not come back in one second.
+                queue.add_after(key, again * random.uniform(0.9, 1.1))  # noqa: S311
+            world.metrics.reconciles.labels(kind, "success").inc()
+        except Exception as error:
+            delay = queue.add_failed(key, retry_after_seconds(error))
+            world.metrics.reconciles.labels(kind, "error").inc()
+            world.metrics.reconcile_errors.labels(kind).inc()
+            _log_failure(key, error, delay)
+        finally:
+            queue.done(key)
+
+
+def retry_after_seconds(error: Exception) -> float | None:
+    """The server's own wish, where it has told one (Retry-After of 429 and 503)."""
+    if not isinstance(error, ApiException) or error.headers is None:
+        return None
+    text = str(error.headers.get("Retry-After", ""))
+    return float(text) if text.isdigit() else None
+
+
+def _log_failure(key: Key, error: Exception, delay_seconds: float) -> None:
+    where = f"{key[0]} {key[1]}/{key[2]}"
+    if isinstance(error, ApiException) and error.status == CONFLICT:
+        log.debug("%s changed meanwhile; again in %.1f s", where, delay_seconds)
+    elif isinstance(error, ApiException | aiohttp.ClientError | TimeoutError | OSError):
+        log.warning("%s: %s; again in %.1f s", where, _short(error), delay_seconds)
+    else:
+        log.error("%s: pass failed; again in %.1f s", where, delay_seconds, exc_info=error)
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ApiException):
+        return f"API server said {error.status} {error.reason}: {str(error.body)[:300]}"
+    return f"{type(error).__name__}: {error}"
+
+
+async def resync(world: World, queue: WorkQueue[Key], pulse: Pulse) -> None:
+    """List all objects now and then and queue them: a watch that died silently costs at most this long."""
+    while True:
+        try:
+            for key in await list_keys(world):
+                queue.add(key)
+            pulse.beat()
+            world.metrics.resync_success.set_to_current_time()
+            wait = world.settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("cannot list objects: %s", _short(error))
+            wait = min(5.0, world.settings.resync_seconds)
+        await asyncio.sleep(wait)
+
+
+async def list_keys(world: World) -> list[Key]:
+    """Keys of all objects that this operator serves."""
+    namespaces: tuple[str | None, ...] = world.settings.watch_namespaces or (None,)
+    return [
+        key_of(obj)
+        for namespace in namespaces
+        for kind in (SUBNET, TASK)
+        for obj in await world.kube.list_all(kind, namespace)
+    ]

@@ -1,0 +1,106 @@
+"""Errors of the edges as reasons of the API: one place decides what a person reads."""
+
+from __future__ import annotations
+
+from covey_api.status import Reason
+from covey_chain import errors
+
+from covey_operator.keys import BadKeyError
+from covey_operator.kube import NameConflictError
+from covey_operator.plan.model import Problem
+
+CHAIN_REASONS: dict[type[errors.ChainError], Reason] = {
+    errors.RpcUnavailable: Reason.RPC_UNAVAILABLE,
+    errors.WrongChain: Reason.WRONG_CHAIN,
+    errors.NoContract: Reason.NO_CONTRACT,
+    errors.BadWalletKey: Reason.BAD_WALLET_KEY,
+    errors.InsufficientFunds: Reason.INSUFFICIENT_FUNDS,
+    errors.Reverted: Reason.TRANSACTION_REVERTED,
+    # Both pass by themselves: the intent is tried again.
+    errors.NonceTaken: Reason.PENDING,
+    errors.TransactionLost: Reason.PENDING,
+}
+
+# Without these nobody can speak for the member: there is no use in waiting.
+NO_VOICE = frozenset(
+    {
+        Reason.SUBNET_NOT_FOUND,
+        Reason.SUBNET_NOT_READY,
+        Reason.WALLET_SECRET_NOT_FOUND,
+        Reason.BAD_WALLET_KEY,
+        Reason.WRONG_CHAIN,
+        Reason.NO_CONTRACT,
+        Reason.CONSORTIUM_NOT_FOUND,
+    }
+)
+
+
+def of_chain(error: errors.ChainError) -> Problem:
+    """What a person reads about a chain error; the message carries the remedy."""
+    known = (CHAIN_REASONS[kind] for kind in type(error).__mro__ if kind in CHAIN_REASONS)
+    return Problem(next(known, Reason.RPC_UNAVAILABLE), _sentence(str(error)))
+
+
+def too_slow(seconds: float) -> Problem:
+    """A transaction or read took longer than a pass may; it is looked at again."""
+    return Problem(
+        Reason.PENDING,
+        f"The chain did not confirm within {seconds:.0f} s; the operator looks again. If it stays so, check "
+        "the chain's fees and whether it makes blocks.",
+    )
+
+
+def of_name(error: NameConflictError) -> Problem:
+    """Somebody else's object has a name that we need."""
+    return Problem(
+        Reason.NAME_CONFLICT,
+        f"{error.kind} {error.name} exists in namespace {error.namespace} and is not this object's child; it is left "
+        "alone. Delete or rename it, or apply this object under another name.",
+    )
+
+
+def no_wallet_secret(namespace: str, name: str) -> Problem:
+    """The wallet's Secret is missing."""
+    return Problem(
+        Reason.WALLET_SECRET_NOT_FOUND,
+        f'Secret "{name}" of spec.chain.walletSecret does not exist in namespace {namespace}. Create it with the owner '
+        "key (0x and 64 hex digits).",
+    )
+
+
+def bad_wallet_key(namespace: str, name: str, error: BadKeyError) -> Problem:
+    """The wallet's Secret holds no key."""
+    return Problem(
+        Reason.BAD_WALLET_KEY,
+        f'Secret "{name}" in namespace {namespace}: {error}. Put the owner key there (0x and 64 hex digits).',
+    )
+
+
+def bad_tls_secret(name: str, error: BadKeyError) -> Problem:
+    """The member's TLS Secret was damaged."""
+    return Problem(
+        Reason.INVALID_SPEC,
+        f'Secret "{name}": {error}. Delete it to have a new key made and registered.',
+    )
+
+
+def no_consortium(name: str, contract: str) -> Problem:
+    """The chain knows no such consortium."""
+    return Problem(
+        Reason.CONSORTIUM_NOT_FOUND,
+        f'Contract {contract} knows no consortium "{name}". Correct spec.consortium or spec.chain.contract, or create '
+        "the consortium first.",
+    )
+
+
+def no_subnet(namespace: str, name: str) -> Problem:
+    """The task names a Subnet that does not exist."""
+    return Problem(
+        Reason.SUBNET_NOT_FOUND,
+        f'Subnet "{name}" does not exist in namespace {namespace}. Apply it, or apply the '
+        "task again with the right spec.subnet.",
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,0 +1,295 @@
+"""The chain mirror: what the contracts say, kept fresh by following their events.
+
+Events only say where to look; values are always read from the contracts. A reorganisation, a chain that went back, or
+a gap therefore costs one full read and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from covey_chain.client import Chain
+from covey_chain.errors import ChainError
+from covey_chain.events import Event, EventKind
+from covey_chain.rpc import ask
+from covey_chain.types import Consortium, Member, TaskStatus
+
+from covey_operator.kinds import Key
+from covey_operator.metrics import Metrics
+from covey_operator.plan.model import ConsortiumOnChain, TaskOnChain
+
+log = logging.getLogger(__name__)
+
+EVENT_CHUNK_BLOCKS = 2_000  # public nodes refuse larger ranges
+LIVE = (TaskStatus.OPEN, TaskStatus.STARTED)
+
+
+@dataclass(frozen=True)
+class MirrorKey:
+    """One mirror follows one set of contracts through one node."""
+
+    rpc_url: str
+    chain_id: int
+    contract: str
+    confirmations: int
+
+
+@dataclass
+class _Followed:
+    """One consortium of the mirror."""
+
+    consortium: Consortium
+    decimals: int
+    symbol: str
+    members: dict[str, Member] = field(default_factory=dict)
+    tasks: dict[bytes, TaskOnChain] = field(default_factory=dict)
+    block: int = 0
+
+    def view(self) -> ConsortiumOnChain:
+        """A value that later changes do not touch."""
+        return ConsortiumOnChain(
+            self.consortium, self.decimals, self.symbol, tuple(self.members.values()), dict(self.tasks), self.block
+        )
+
+
+class Mirror:
+    """Follows one set of contracts; `run` must be running."""
+
+    def __init__(
+        self,
+        key: MirrorKey,
+        poll_seconds: float,
+        metrics: Metrics,
+        wake: Callable[[Key], None],
+    ) -> None:
+        self.key = key
+        self._poll_seconds = poll_seconds
+        self._metrics = metrics
+        self._wake = wake
+        self._chain: Chain | None = None
+        self._followed: dict[str, _Followed] = {}
+        self._subscribers: dict[Key, tuple[str, bytes | None]] = {}
+        self._tokens: dict[str, tuple[int, str]] = {}
+        self._block: int | None = None
+        self._block_hash = b""
+        self._error: ChainError | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is woken by this mirror."""
+        return not self._subscribers
+
+    async def chain(self) -> Chain:
+        """The connected chain.
+
+        Raises:
+            ChainError: the node or the contracts cannot be reached.
+        """
+        if self._chain is None:
+            self._chain = await Chain.connect(self.key.rpc_url, self.key.chain_id, self.key.contract)
+        return self._chain
+
+    async def view(self, name: str, subscriber: Key, task_id: bytes | None = None) -> ConsortiumOnChain | None:
+        """The consortium as of now, None if there is none; from here on the subscriber is woken by its changes.
+
+        Args:
+            name: name of the consortium.
+            subscriber: woken at changes.
+            task_id: wake only for this task; None for everything.
+
+        Raises:
+            ChainError: the last look at the chain failed.
+        """
+        self._subscribers[subscriber] = (name, task_id)
+        async with self._lock:
+            if self._error is not None:
+                raise self._error  # a dead node must not be asked by every pass: `run` keeps trying and wakes
+            followed = self._followed.get(name) or await self._follow(name)
+            return followed.view() if followed is not None else None
+
+    def forget(self, subscriber: Key) -> None:
+        """Wake nobody of that name any more."""
+        self._subscribers.pop(subscriber, None)
+
+    async def refresh(self) -> None:
+        """Read now what changed, after an own transaction."""
+        async with self._lock:
+            await self._poll()
+
+    async def token(self, address: str) -> tuple[int, str]:
+        """Decimals and symbol of a token.
+
+        Raises:
+            ChainError: not a token, or the node does not answer.
+        """
+        if address not in self._tokens:
+            chain = await self.chain()
+            self._tokens[address] = (await chain.token_decimals(address), await chain.token_symbol(address))
+        return self._tokens[address]
+
+    async def run(self) -> None:
+        """Poll for ever; errors of the chain are remembered, shown by `view`, and tried again."""
+        while True:
+            async with self._lock:
+                failed_before = self._error is not None
+                try:
+                    await self._poll()
+                    self._error = None
+                except ChainError as error:
+                    self._failed(error)
+            if (self._error is not None) != failed_before:
+                self._wake_subscribers(None, None)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._chain is not None:
+            await self._chain.close()
+
+    def _failed(self, error: ChainError) -> None:
+        if self._error is None:
+            log.warning("chain mirror of %s: %s", self.key.contract, error)
+        self._error = error
+        self._metrics.chain_errors.labels(type(error).__name__).inc()
+
+    async def _follow(self, name: str) -> _Followed | None:
+        chain = await self.chain()
+        consortium = await chain.consortium(name)
+        if consortium is None:
+            return None
+        followed = _Followed(consortium, *await self.token(consortium.stake_token))
+        await self._read_all(followed)
+        self._followed[name] = followed
+        return followed
+
+    async def _read_all(self, followed: _Followed) -> None:
+        chain = await self.chain()
+        head = await self._confirmed_block(chain)
+        followed.members = {member.address: member for member in await chain.members(followed.consortium.id)}
+        published = await chain.tasks(followed.consortium.id)
+        followed.tasks = {task.task_id: await self._read_task(chain, task.task_id) for task in published}
+        live = [task.block for task in published if task.status in LIVE]
+        if live:
+            for event in await self._events(chain, min(live), head):
+                self._note_transaction(followed, event)
+        followed.block = head
+        if self._block is None:
+            await self._remember_block(chain, head)
+
+    async def _poll(self) -> None:
+        chain = await self.chain()
+        head = await self._confirmed_block(chain)
+        if self._block is None or head < self._block or await self._reorganised(chain):
+            await self._start_again(chain, head)
+        elif head > self._block:
+            events = await self._events(chain, self._block + 1, head)
+            for followed in self._followed.values():
+                await self._take(chain, followed, events, head)
+            await self._remember_block(chain, head)
+        self._metrics.chain_block.labels(self.key.contract).set(head)
+        self._metrics.chain_success.labels(self.key.contract).set_to_current_time()
+
+    async def _start_again(self, chain: Chain, head: int) -> None:
+        if self._block is not None:
+            log.warning("chain mirror of %s: the chain was reorganised; everything is read again", self.key.contract)
+        await self._remember_block(chain, head)
+        for followed in self._followed.values():
+            before = followed.view()
+            await self._read_all(followed)
+            if replace(followed.view(), block=before.block) == before:
+                followed.block = before.block
+            else:
+                self._wake_subscribers(followed.consortium.name, None)
+
+    async def _take(self, chain: Chain, followed: _Followed, events: Iterable[Event], head: int) -> None:
+        """Read again what the events speak of, and wake whom it concerns."""
+        touched_tasks: dict[bytes, None] = {}
+        touched_members: dict[str, None] = {}
+        notes: list[Event] = []
+        for event in events:
+            task_id = event.task_id
+            if task_id is not None:
+                new = event.kind is EventKind.TASK_PUBLISHED and event.arguments["consortium"] == followed.consortium.id
+                if new or task_id in followed.tasks:
+                    touched_tasks[task_id] = None
+                    notes.append(event)
+            elif event.arguments.get("consortium") == followed.consortium.id and "member" in event.arguments:
+                touched_members[event.arguments["member"]] = None
+        for address in touched_members:
+            member = await chain.member(followed.consortium.id, address)
+            if member is None:
+                followed.members.pop(address, None)
+            else:
+                followed.members[address] = member
+        for task_id in touched_tasks:
+            known = followed.tasks.get(task_id)
+            fresh = await self._read_task(chain, task_id)
+            followed.tasks[task_id] = replace(fresh, transactions=known.transactions if known else ())
+        for event in notes:
+            self._note_transaction(followed, event)
+        if touched_tasks or touched_members:
+            followed.block = head
+            self._wake_subscribers(followed.consortium.name, None if touched_members else frozenset(touched_tasks))
+
+    async def _read_task(self, chain: Chain, task_id: bytes) -> TaskOnChain:
+        published = await chain.task(task_id)
+        assert published is not None, "a task never leaves the chain within one history"
+        participants = tuple(await chain.participants(task_id))
+        settlement = await chain.settlement(task_id)
+        claimed = {}
+        if settlement.total_reward:
+            claimed = {one.address: await chain.claimed(task_id, one.address) for one in participants}
+        decimals, symbol = await self.token(published.token)
+        return TaskOnChain(published, participants, settlement, claimed, (), decimals, symbol)
+
+    @staticmethod
+    def _note_transaction(followed: _Followed, event: Event) -> None:
+        """Remember who sent what for a task; of results the validators tell themselves."""
+        task_id = event.task_id
+        task = followed.tasks.get(task_id) if task_id is not None else None
+        if task is None or task_id is None:
+            return
+        arguments: dict[str, Any] = event.arguments
+        sender_of = {
+            EventKind.TASK_PUBLISHED: ("publish", task.published.planner),
+            EventKind.TASK_ACCEPTED: ("accept", arguments.get("member")),
+            EventKind.TASK_STARTED: ("start", task.published.planner),
+            EventKind.TASK_CANCELLED: ("cancel", task.published.planner),
+            EventKind.REWARD_CLAIMED: ("claim", arguments.get("member")),
+        }
+        if event.kind not in sender_of:
+            return
+        purpose, member = sender_of[event.kind]
+        entry = (purpose, str(member), event.tx_hash)
+        if entry not in task.transactions:
+            followed.tasks[task_id] = replace(task, transactions=(*task.transactions, entry))
+
+    async def _events(self, chain: Chain, first: int, last: int) -> list[Event]:
+        found: list[Event] = []
+        for start in range(first, last + 1, EVENT_CHUNK_BLOCKS):
+            found += await chain.events(start, min(last, start + EVENT_CHUNK_BLOCKS - 1))
+        return found
+
+    async def _confirmed_block(self, chain: Chain) -> int:
+        return max(0, await chain.block_number() - self.key.confirmations + 1)
+
+    async def _block_hash_of(self, chain: Chain, block: int) -> bytes:
+        found = await ask(chain.url, "eth_getBlockByNumber", chain.web3.eth.get_block(block))
+        return bytes(found["hash"])
+
+    async def _remember_block(self, chain: Chain, block: int) -> None:
+        self._block, self._block_hash = block, await self._block_hash_of(chain, block)
+
+    async def _reorganised(self, chain: Chain) -> bool:
+        assert self._block is not None
+        return await self._block_hash_of(chain, self._block) != self._block_hash
+
+    def _wake_subscribers(self, name: str | None, tasks: frozenset[bytes] | None) -> None:
+        for subscriber, (consortium, task_id) in list(self._subscribers.items()):
+            if name in (None, consortium) and (tasks is None or task_id is None or task_id in tasks):
+                self._wake(subscriber)

@@ -1,0 +1,287 @@
+"""Reads the world for one pass: live objects, secrets, and the chain as the mirror sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from covey_api.status import Condition, Reason
+from covey_api.subnet import SubnetSpec
+from covey_api.task import TaskSpec
+from covey_chain.errors import ChainError
+from covey_chain.wallet import Wallet
+from pydantic import ValidationError
+
+from covey_operator import failures
+from covey_operator.keys import BadKeyError, read_entry, read_tls, utc_now, wallet_key
+from covey_operator.kinds import (
+    CLAIM,
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    POD,
+    SECRET,
+    SERVICE,
+    SUBNET,
+    TASK,
+    Key,
+    Kind,
+    Object,
+    annotations_of,
+    controlled_by,
+    key_of,
+    labels_of,
+    name_of,
+    namespace_of,
+    uid_of,
+)
+from covey_operator.kube import NameConflictError
+from covey_operator.mirror import Mirror
+from covey_operator.plan import names
+from covey_operator.plan.model import (
+    Children,
+    ConsortiumOnChain,
+    Own,
+    Problem,
+    SubnetObject,
+    SubnetSeen,
+    Task,
+    TaskSeen,
+)
+from covey_operator.plan.report import Record, read_record
+from covey_operator.plan.storage import SESSION_KEY
+from covey_operator.world import World
+
+
+@dataclass(frozen=True)
+class Member:
+    """This member as far as its Subnet can be acted for: wallet, mirror, and the consortium on chain."""
+
+    address: str
+    wallet: Wallet
+    mirror: Mirror
+    chain: ConsortiumOnChain
+
+
+@dataclass(frozen=True)
+class TaskObservation:
+    """What a pass has seen, and with whom it can act."""
+
+    seen: TaskSeen
+    member: Member | None
+
+
+@dataclass(frozen=True)
+class SubnetObservation:
+    """What a pass has seen, and with whom it can act."""
+
+    seen: SubnetSeen
+    member: Member | None
+
+
+def parse_task(obj: Object) -> Task:
+    """A FederatedTask as a value; an unreadable spec is told, not raised."""
+    spec, invalid = None, ""
+    try:
+        spec = TaskSpec.model_validate(obj.get("spec") or {})
+    except ValidationError as error:
+        invalid = first_error(error)
+    text = annotations_of(obj).get(names.TASK_ID)
+    mirror_of = None
+    if labels_of(obj).get(names.MIRROR) == "true" and text is not None:
+        try:
+            mirror_of = bytes.fromhex(text.removeprefix("0x"))
+        except ValueError:
+            spec, invalid = None, f"annotation {names.TASK_ID} is not a task id"
+    return Task(
+        namespace=namespace_of(obj),
+        name=name_of(obj),
+        uid=uid_of(obj),
+        generation=int(obj["metadata"].get("generation", 1)),
+        mirror_of=mirror_of,
+        spec=spec,
+        invalid=invalid,
+        conditions=read_conditions(obj),
+    )
+
+
+def parse_subnet(obj: Object) -> SubnetObject:
+    """A Subnet as a value; an unreadable spec is told, not raised."""
+    spec, invalid = None, ""
+    try:
+        spec = SubnetSpec.model_validate(obj.get("spec") or {})
+    except ValidationError as error:
+        invalid = first_error(error)
+    return SubnetObject(
+        namespace=namespace_of(obj),
+        name=name_of(obj),
+        uid=uid_of(obj),
+        generation=int(obj["metadata"].get("generation", 1)),
+        spec=spec,
+        invalid=invalid,
+        conditions=read_conditions(obj),
+    )
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of a model, with its place."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'spec'}: {first['msg']}"
+
+
+def read_conditions(obj: Object) -> tuple[Condition, ...]:
+    """Conditions as last written, for their transition times; what does not parse is written anew."""
+    found = []
+    for condition in (obj.get("status") or {}).get("conditions") or ():
+        try:
+            found.append(Condition.model_validate(condition))
+        except ValidationError:
+            continue
+    return tuple(found)
+
+
+async def reach_member(
+    world: World, namespace: str, spec: SubnetSpec, key: Key, task_id: bytes | None = None
+) -> Member | Problem:
+    """Wallet and chain of a Subnet, or what keeps us from them."""
+    reference = spec.chain.wallet_secret
+    secret = await world.kube.get(SECRET, namespace, reference.name)
+    if secret is None:
+        return failures.no_wallet_secret(namespace, reference.name)
+    try:
+        private_key, address = wallet_key(read_entry(secret, reference.key))
+    except BadKeyError as error:
+        return failures.bad_wallet_key(namespace, reference.name, error)
+    mirror = world.chains.mirror(spec.chain)
+    try:
+        chain = await mirror.view(spec.consortium, key, task_id)
+        if chain is None:
+            return failures.no_consortium(spec.consortium, spec.chain.contract)
+        wallet = await world.chains.wallet(spec.chain, private_key)
+    except ChainError as error:
+        return failures.of_chain(error)
+    return Member(address, wallet, mirror, chain)
+
+
+async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> SubnetObservation:
+    """Everything that a plan for a Subnet depends on."""
+    around, now = world.surroundings, utc_now()
+    if subnet.spec is None:
+        return SubnetObservation(SubnetSeen(now=now, around=around), None)
+    tasks = await world.kube.list_all(TASK, subnet.namespace)
+    here = [task for task in tasks if (task.get("spec") or {}).get("subnet") == subnet.name]
+    answers = [answer for task in here if (answer := world.progress.answer(key_of(task))) is not None]
+    member = await reach_member(world, subnet.namespace, subnet.spec, key_of(obj))
+    if isinstance(member, Problem):
+        seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers))
+        return SubnetObservation(seen, None)
+    problem, tls, balance = None, None, None
+    secret = await world.kube.get(SECRET, subnet.namespace, names.exchange(subnet.name))
+    try:
+        if secret is not None and not controlled_by(secret, subnet.uid):
+            problem = failures.of_name(NameConflictError("Secret", subnet.namespace, name_of(secret)))
+        elif secret is not None:
+            tls = read_tls(secret)
+        balance = await member.wallet.chain.token_balance(member.chain.consortium.stake_token, member.address)
+    except BadKeyError as error:
+        problem = failures.bad_tls_secret(names.exchange(subnet.name), error)
+    except ChainError as error:
+        problem = failures.of_chain(error)
+    seen = SubnetSeen(
+        now=now,
+        around=around,
+        address=member.address,
+        chain=member.chain,
+        tls=tls,
+        balance=balance,
+        problem=problem,
+        mirrored=frozenset(_mirrored(here)),
+        taken_names=frozenset(name_of(task) for task in tasks),
+        progress=tuple(answers),
+    )
+    return SubnetObservation(seen, member)
+
+
+async def observe_task(world: World, obj: Object, task: Task) -> TaskObservation:
+    """Everything that a plan for a task depends on."""
+    around, now = world.surroundings, utc_now()
+    children = await observe_children(world, task)
+    progress = world.progress.answer(key_of(obj))
+    record = read_record(children.config_maps.get(names.result(task.name)))
+    seen = TaskSeen(now=now, around=around, children=children, progress=progress, record=record, task_id=task.mirror_of)
+    if task.spec is None:
+        return TaskObservation(seen, None)
+    return await _observe_on_chain(world, obj, task, task.spec, seen, record)
+
+
+async def _observe_on_chain(
+    world: World, obj: Object, task: Task, spec: TaskSpec, seen: TaskSeen, record: Record | None
+) -> TaskObservation:
+    parent = await world.kube.get(SUBNET, task.namespace, spec.subnet)
+    if parent is None:
+        return TaskObservation(replace(seen, problem=failures.no_subnet(task.namespace, spec.subnet)), None)
+    subnet = parse_subnet(parent)
+    if subnet.spec is None:
+        return TaskObservation(replace(seen, problem=_bad_subnet(subnet)), None)
+    member = await reach_member(world, task.namespace, subnet.spec, key_of(obj), task.mirror_of)
+    if isinstance(member, Problem):
+        return TaskObservation(replace(seen, problem=member), None)
+    own = Own(subnet.name, subnet.uid, subnet.spec, member.address)
+    try:
+        task_id = task.mirror_of or await member.wallet.chain.task_id_of(member.address, names.salt(task.uid))
+        decimals, _ = await member.mirror.token(spec.bounty.token or member.chain.consortium.stake_token)
+    except ChainError as error:
+        return TaskObservation(replace(seen, problem=failures.of_chain(error)), None)
+    missing = () if record is not None else await _missing_claims(world, task, spec, subnet.spec)
+    full = replace(seen, own=own, chain=member.chain, task_id=task_id, bounty_decimals=decimals, missing_claims=missing)
+    return TaskObservation(full, member)
+
+
+async def observe_children(world: World, task: Task) -> Children:
+    """The task's own children; objects of others with our label are not ours."""
+    selector = f"{names.TASK}={task.name}"
+
+    async def mine(kind: Kind) -> dict[str, Object]:
+        found = await world.kube.list_all(kind, task.namespace, selector)
+        return {name_of(child): child for child in found if controlled_by(child, task.uid)}
+
+    return Children(
+        pods=await mine(POD),
+        services=await mine(SERVICE),
+        policies=await mine(NETWORK_POLICY),
+        config_maps=await mine(CONFIG_MAP),
+        claims=await mine(CLAIM),
+        session_address=await _session_address(world, task),
+        ray_token=await own_secret(world, task, names.ray_token(task.name)) is not None,
+    )
+
+
+async def own_secret(world: World, task: Task, name: str) -> Object | None:
+    """A Secret of the task; a stranger's of that name does not count."""
+    secret = await world.kube.get(SECRET, task.namespace, name)
+    return secret if secret is not None and controlled_by(secret, task.uid) else None
+
+
+async def _session_address(world: World, task: Task) -> str | None:
+    secret = await own_secret(world, task, names.session(task.name))
+    if secret is None:
+        return None
+    try:
+        return wallet_key(read_entry(secret, SESSION_KEY))[1]
+    except BadKeyError:
+        return None  # a damaged key is as good as none: it is made anew and rotated on chain
+
+
+async def _missing_claims(world: World, task: Task, spec: TaskSpec, subnet: SubnetSpec) -> tuple[str, ...]:
+    matching = [one for one in subnet.datasets if one.schema_name == spec.data.schema_name]
+    chosen = [one for one in matching if spec.participation.dataset in (None, one.name)]
+    wanted = {subnet.storage.output_claim, *(one.claim_name for one in chosen[:1])}
+    return tuple(sorted([name for name in wanted if await world.kube.get(CLAIM, task.namespace, name) is None]))
+
+
+def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
+    texts = [annotations_of(task).get(names.TASK_ID) for task in tasks if labels_of(task).get(names.MIRROR) == "true"]
+    return [bytes.fromhex(text.removeprefix("0x")) for text in texts if text]
+
+
+def _bad_subnet(subnet: SubnetObject) -> Problem:
+    return Problem(Reason.SUBNET_NOT_READY, f'Subnet "{subnet.name}" has a spec that cannot be read: {subnet.invalid}')

@@ -1,0 +1,193 @@
+"""One level-triggered pass over a Subnet or a FederatedTask; safe at any time, any number of times."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from covey_api.status import Condition, ConditionStatus
+from covey_chain.errors import ChainError
+
+from covey_operator import failures
+from covey_operator.actions import make_secret, transact
+from covey_operator.finalize import finalize_subnet, finalize_task
+from covey_operator.kinds import SUBNET, TASK, Key, Object, deleting, key_of, name_of
+from covey_operator.kube import NameConflictError
+from covey_operator.observe import (
+    SubnetObservation,
+    TaskObservation,
+    observe_subnet,
+    observe_task,
+    parse_subnet,
+    parse_task,
+    read_conditions,
+)
+from covey_operator.plan import names
+from covey_operator.plan.model import Action, Children, Problem, SubnetPlan, Task, TaskPlan
+from covey_operator.plan.status import CLUSTER_READY, FAILED, READY
+from covey_operator.plan.subnet import plan_subnet
+from covey_operator.plan.task import plan_task
+from covey_operator.world import World
+
+log = logging.getLogger(__name__)
+
+MAX_STEPS = 12  # from publication to the first pod a pass takes about eight
+KINDS = {kind.kind: kind for kind in (SUBNET, TASK)}
+
+
+async def reconcile(world: World, key: Key) -> float | None:
+    """Bring one object and the world together; seconds until the next look, None if the object is gone."""
+    kind, namespace, name = key
+    obj = await world.kube.get(KINDS[kind], namespace, name)
+    if obj is None:
+        await _forget(world, key)
+        return None
+    if deleting(obj):
+        finalize = finalize_task if kind == TASK.kind else finalize_subnet
+        return await finalize(world, obj)
+    finalizers: list[str] = obj["metadata"].get("finalizers") or []
+    if names.FINALIZER not in finalizers:
+        obj = await world.kube.set_finalizers(obj, [*finalizers, names.FINALIZER])
+        if obj is None:
+            return None
+    return await (_reconcile_task if kind == TASK.kind else _reconcile_subnet)(world, obj)
+
+
+async def _forget(world: World, key: Key) -> None:
+    world.metrics.conditions.drop(key)
+    world.progress.forget(key)
+    await world.chains.forget(key)
+
+
+async def _reconcile_task(world: World, obj: Object) -> float:
+    task = parse_task(obj)
+    for _ in range(MAX_STEPS):
+        observed = await observe_task(world, obj, task)
+        plan = plan_task(task, observed.seen)
+        try:
+            changed = await _apply_task(world, obj, plan, observed.seen.children)
+        except NameConflictError as conflict:
+            return await _task_conflict(world, obj, task, observed, failures.of_name(conflict))
+        if plan.action is not None:
+            obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
+            failure = await _act_for_task(world, obj, plan.action, observed)
+            if failure is not None:
+                plan = plan_task(task, replace(observed.seen, failure=failure))
+                break
+        elif not changed:
+            break
+    world.progress.watch(key_of(obj), plan.watch_head)
+    await _show(world, obj, plan.status.wire(), plan.status.conditions)
+    return plan.wake_seconds
+
+
+async def _act_for_task(world: World, obj: Object, action: Action, observed: TaskObservation) -> Problem | None:
+    try:
+        if await make_secret(world, obj, action):
+            return None
+        assert observed.member is not None, "a plan acts on chain only when the chain was seen"
+        session = observed.seen.children.session_address
+        await transact(world, observed.member, action, observed.seen.task_id, session, None)
+    except (ChainError, NameConflictError, TimeoutError) as error:
+        return _problem(world, error)
+    log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
+    return None
+
+
+def _problem(world: World, error: ChainError | NameConflictError | TimeoutError) -> Problem:
+    match error:
+        case ChainError():
+            world.metrics.chain_errors.labels(type(error).__name__).inc()
+            return failures.of_chain(error)
+        case NameConflictError():
+            return failures.of_name(error)
+        case _:
+            return failures.too_slow(world.settings.chain_timeout_seconds)
+
+
+async def _apply_task(world: World, obj: Object, plan: TaskPlan, children: Children) -> bool:
+    """Children as planned, in the planned order; True if anything was written."""
+    known = {
+        (child["kind"], name_of(child)): child
+        for group in (children.pods, children.services, children.policies, children.config_maps, children.claims)
+        for child in group.values()
+    }
+    changed = False
+    for child in plan.apply:
+        changed |= await world.kube.apply(child, known.get((child["kind"], name_of(child))), obj)
+    for child in plan.delete:
+        changed |= await world.kube.delete(child)
+    return changed
+
+
+async def _task_conflict(world: World, obj: Object, task: Task, observed: TaskObservation, problem: Problem) -> float:
+    """Somebody else's object is in the way: say it, and look again now and then."""
+    plan = plan_task(task, replace(observed.seen, failure=problem))
+    conditions = [
+        condition.model_copy(
+            update={"status": ConditionStatus.FALSE, "reason": problem.reason.value, "message": problem.message}
+        )
+        if condition.type == CLUSTER_READY
+        else condition
+        for condition in plan.status.conditions
+    ]
+    status = plan.status.model_copy(update={"conditions": conditions, "message": problem.message})
+    await _show(world, obj, status.wire(), conditions)
+    return world.settings.error_retry_seconds
+
+
+async def _reconcile_subnet(world: World, obj: Object) -> float:
+    subnet = parse_subnet(obj)
+    for _ in range(MAX_STEPS):
+        observed = await observe_subnet(world, obj, subnet)
+        plan = plan_subnet(subnet, observed.seen)
+        if plan.action is not None:
+            obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
+            failure = await _act_for_subnet(world, obj, plan.action, observed)
+            if failure is not None:
+                plan = plan_subnet(subnet, replace(observed.seen, failure=failure))
+                break
+        else:
+            await _make_mirrors(world, obj, plan)
+            break
+    await _show(world, obj, plan.status.wire(), plan.status.conditions)
+    return plan.wake_seconds
+
+
+async def _act_for_subnet(world: World, obj: Object, action: Action, observed: SubnetObservation) -> Problem | None:
+    try:
+        if await make_secret(world, obj, action):
+            return None
+        assert observed.member is not None, "a plan acts on chain only when the chain was seen"
+        await transact(world, observed.member, action, None, None, observed.seen.tls)
+    except (ChainError, NameConflictError, TimeoutError) as error:
+        return _problem(world, error)
+    log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
+    return None
+
+
+async def _make_mirrors(world: World, obj: Object, plan: SubnetPlan) -> None:
+    for task_id in plan.unreadable:
+        log.warning("Subnet %s: task 0x%s has terms that this version cannot read", name_of(obj), task_id.hex())
+    for mirror in plan.mirrors:
+        await world.kube.apply(mirror, None, obj)
+
+
+async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
+    """Write the status if it says something new, with an event for every condition that changed its mind."""
+    world.metrics.conditions.show(key_of(obj), conditions)
+    before = {condition.type: condition for condition in read_conditions(obj)}
+    if await world.kube.apply_status(obj, status):
+        for condition in conditions:
+            known = before.get(condition.type)
+            unknown = condition.status == ConditionStatus.UNKNOWN
+            if unknown or (known is not None and known.status == condition.status and known.reason == condition.reason):
+                continue
+            if known is None and condition.status == ConditionStatus.FALSE and condition.type != READY:
+                continue  # the first pass of an object is no news
+            bad = condition.status == (ConditionStatus.TRUE if condition.type == FAILED else ConditionStatus.FALSE)
+            await world.kube.event(
+                obj, condition.reason, f"{condition.type} is {condition.status}: {condition.message}", warning=bad
+            )
+    return {**obj, "status": status}

@@ -1,0 +1,68 @@
+"""Asks the validators of running tasks how far they are; a pass is only woken when the answer has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import aiohttp
+from pydantic import ValidationError
+
+from covey_operator.kinds import Key
+from covey_operator.plan.names import STATUS_PORT
+from covey_operator.plan.report import Progress
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 2.0
+MAX_ANSWER_BYTES = 256 * 1024
+
+
+class ProgressPoller:
+    """One answer per running task; kept until the task has another head or is forgotten."""
+
+    def __init__(self, poll_seconds: float, wake: Callable[[Key], None], port: int = STATUS_PORT) -> None:
+        self._poll_seconds = poll_seconds
+        self._wake = wake
+        self._port = port
+        self._heads: dict[Key, str] = {}
+        self._answers: dict[Key, Progress] = {}
+
+    def watch(self, key: Key, head_ip: str | None) -> None:
+        """Ask this head from now on; None asks no more but keeps the last answer."""
+        if head_ip is None:
+            self._heads.pop(key, None)
+        else:
+            self._heads[key] = head_ip
+
+    def forget(self, key: Key) -> None:
+        """The task is gone."""
+        self._heads.pop(key, None)
+        self._answers.pop(key, None)
+
+    def answer(self, key: Key) -> Progress | None:
+        """The newest answer."""
+        return self._answers.get(key)
+
+    async def run(self) -> None:
+        """Ask all heads side by side, for ever."""
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                await asyncio.gather(*(self._ask(session, key, ip) for key, ip in list(self._heads.items())))
+                await asyncio.sleep(self._poll_seconds)
+
+    async def _ask(self, session: aiohttp.ClientSession, key: Key, head_ip: str) -> None:
+        host = f"[{head_ip}]" if ":" in head_ip else head_ip
+        try:
+            async with session.get(f"http://{host}:{self._port}/status") as response:
+                response.raise_for_status()
+                fresh = Progress.model_validate_json(await response.content.read(MAX_ANSWER_BYTES))
+        except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+            # A validator that starts, ends or hangs shows in its pod's status; the last answer stands meanwhile.
+            log.debug("no progress from %s at %s: %s", key, head_ip, error)
+            return
+        if self._heads.get(key) == head_ip and fresh != self._answers.get(key):
+            self._answers[key] = fresh
+            self._wake(key)

@@ -1,0 +1,120 @@
+"""One operator process from start to end; also started inside tests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from covey_operator.chains import Chains
+from covey_operator.controller import Pulse, resync, work
+from covey_operator.kinds import Key
+from covey_operator.kube import Kube
+from covey_operator.lease import hold_lease
+from covey_operator.metrics import Metrics
+from covey_operator.progress import ProgressPoller
+from covey_operator.queue import WorkQueue
+from covey_operator.server import serve
+from covey_operator.settings import Settings
+from covey_operator.watch import build_registry, build_settings
+from covey_operator.world import World
+
+log = logging.getLogger(__name__)
+
+
+class WatchEndedError(RuntimeError):
+    """kopf ended although nobody asked it to."""
+
+
+class StopRequested(Exception):
+    """A signal or a test asked the operator to end."""
+
+
+async def connect() -> ApiClient:
+    """A client from the pod's service account, or from the kubeconfig."""
+    configuration = Configuration()
+    try:
+        config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return ApiClient(configuration)
+
+
+async def run(
+    settings: Settings,
+    stop: asyncio.Event,
+    metrics: Metrics | None = None,
+    progress_port: int | None = None,
+    on_ready: Callable[[int], None] | None = None,
+) -> None:
+    """Run the operator until `stop` is set.
+
+    Args:
+        settings: from the environment.
+        stop: set it to end in order.
+        metrics: series of this process; a fresh set by default.
+        progress_port: where validators answer; tests have their own.
+        on_ready: called with the port of the metrics once the server listens.
+
+    Raises:
+        BaseExceptionGroup: a worker, the watcher, a mirror or the Lease failed; the process must end non-zero.
+    """
+    metrics = metrics if metrics is not None else Metrics()
+    queue: WorkQueue[Key] = WorkQueue()
+    metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
+    pulse = Pulse(settings.resync_seconds)
+    leading = asyncio.Event()
+    api = await connect()
+    chains: Chains | None = None
+    try:
+        async with serve(settings.metrics_port, metrics, pulse, leading.is_set) as port, asyncio.TaskGroup() as group:
+            if on_ready is not None:
+                on_ready(port)
+            group.create_task(_stop(stop), name="stop")
+            if settings.leader_election:
+                group.create_task(hold_lease(api, settings.namespace, settings.pod_name, leading), name="lease")
+            else:
+                leading.set()
+            await leading.wait()
+            metrics.leader.set(1)
+            pulse.beat()
+            pulse.synced = False
+            options = {} if progress_port is None else {"port": progress_port}
+            chains = Chains(group, queue, settings.chain_poll_seconds, metrics)
+            world = World(
+                settings=settings,
+                kube=Kube(api, metrics, settings.pod_name),
+                chains=chains,
+                progress=ProgressPoller(settings.progress_poll_seconds, queue.add, **options),
+                metrics=metrics,
+            )
+            for index in range(settings.reconcile_workers):
+                group.create_task(work(world, queue), name=f"worker {index}")
+            group.create_task(resync(world, queue, pulse), name="resync")
+            group.create_task(world.progress.run(), name="progress")
+            group.create_task(_watch(settings, queue.add), name="watch")
+    except* StopRequested:
+        log.info("stopped")
+    finally:
+        queue.close()
+        if chains is not None:
+            await chains.close()
+        await api.close()  # type: ignore[no-untyped-call]
+
+
+async def _stop(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise StopRequested
+
+
+async def _watch(settings: Settings, wake: Callable[[Key], None]) -> None:
+    scope: dict[str, Any] = (
+        {"namespaces": list(settings.watch_namespaces)} if settings.watch_namespaces else {"clusterwide": True}
+    )
+    await kopf.operator(registry=build_registry(wake), settings=build_settings(), **scope)
+    raise WatchEndedError("the watcher of the Kubernetes API has ended")

@@ -1,0 +1,44 @@
+"""HTTP for Prometheus and for the kubelet: /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from covey_operator.controller import Pulse
+from covey_operator.metrics import Metrics
+
+
+@asynccontextmanager
+async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[], bool]) -> AsyncIterator[int]:
+    """Serve until the block ends; yields the port (of interest when 0 was asked for).
+
+    A standby that waits for the Lease is ready and alive; a leader is so only while it sees the API server.
+    """
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(not leading() or pulse.alive, "objects were not listed for too long")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(not leading() or (pulse.synced and pulse.alive), "objects were not listed yet")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", show_metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "0.0.0.0", port)  # noqa: S104 (the kubelet and Prometheus come from outside)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _answer(good: bool, complaint: str) -> web.Response:
+    return web.Response(text="ok\n") if good else web.Response(status=503, text=complaint + "\n")

@@ -1,0 +1,50 @@
+"""kopf watches and wakes; it drives nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import kopf
+
+from covey_operator.kinds import POD, SUBNET, TASK, Key
+from covey_operator.plan.names import TASK as TASK_LABEL
+
+
+def build_registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
+    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.event(SUBNET.group, SUBNET.plural, registry=registry)
+    async def on_subnet(namespace: str | None, name: str, **_: object) -> None:
+        wake((SUBNET.kind, str(namespace), name))
+
+    @kopf.on.event(TASK.group, TASK.plural, registry=registry)
+    async def on_task(namespace: str | None, name: str, **_: object) -> None:
+        wake((TASK.kind, str(namespace), name))
+
+    @kopf.on.event("", POD.version, POD.plural, labels={TASK_LABEL: kopf.PRESENT}, registry=registry)
+    async def on_pod(namespace: str | None, labels: Mapping[str, str], **_: object) -> None:
+        wake((TASK.kind, str(namespace), labels[TASK_LABEL]))
+
+    kopf.on.login(registry=registry)(kopf.login_via_client)
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """Kopf without peering, scanning, postings and marks on objects."""
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    # kopf removes its own finalizer where no handler needs it; it must never be ours.
+    settings.persistence.finalizer = "covey.dev/kopf-unused"
+    settings.watching.label_selectors["", POD.version, POD.plural] = TASK_LABEL
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.watching.reconnect_backoff = 1.0
+    settings.networking.request_timeout = 30
+    settings.networking.enforce_retry_after = True
+    settings.networking.error_backoffs = [1, 2, 4, 8, 16, 30, *[30] * 20]
+    settings.process.ultimate_exiting_timeout = 20
+    return settings

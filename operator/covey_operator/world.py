@@ -1,0 +1,44 @@
+"""What every pass works with: the edges of one operator process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from covey_operator.chains import Chains
+from covey_operator.kube import Kube
+from covey_operator.metrics import Metrics
+from covey_operator.plan.model import Surroundings
+from covey_operator.plan.pods import PodSettings
+from covey_operator.progress import ProgressPoller
+from covey_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class World:
+    """The edges, made once."""
+
+    settings: Settings
+    kube: Kube
+    chains: Chains
+    progress: ProgressPoller
+    metrics: Metrics
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What plans need of the settings."""
+        settings = self.settings
+        return Surroundings(
+            operator_namespace=settings.namespace,
+            monitoring_namespace=settings.monitoring_namespace,
+            pods=PodSettings(
+                image=settings.trainer_image,
+                pull_policy=settings.image_pull_policy,
+                pull_secrets=settings.image_pull_secrets,
+                ray_head_cpu=settings.ray_head_cpu,
+                ray_head_memory=settings.ray_head_memory,
+                validator_cpu=settings.validator_cpu,
+                validator_memory=settings.validator_memory,
+            ),
+            resync_seconds=settings.resync_seconds,
+            error_retry_seconds=settings.error_retry_seconds,
+        )
