@@ -1,0 +1,301 @@
+"""What goes into the machine of a round, what comes out of it, and what it remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
+
+from covey_chain.types import Signable, Step
+from covey_exchange import agreement
+from covey_exchange.agreement_types import Instance, Received, Stage
+from covey_exchange.envelope import Message
+
+from covey_validator.scoring import Scores
+from covey_validator.verdict import Ledger, Verdict
+
+
+class Phase(StrEnum):
+    """Where a site stands in a round, for people."""
+
+    COLLECTING = "Collecting"
+    AGREEING_UPDATES = "AgreeingUpdates"
+    MERGING = "Merging"
+    EVALUATING = "Evaluating"
+    SCORING = "Scoring"
+    AGREEING_SCORES = "AgreeingScores"
+    CERTIFYING = "Certifying"
+    CERTIFIED = "Certified"
+
+
+class Deadline(Enum):
+    """The three times at which a round stops waiting for all and goes on with those that are there."""
+
+    UPDATES = "updates"
+    COMMITS = "commits"
+    REVEALS = "reveals"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is fixed before a round begins.
+
+    Attributes:
+        task_id: 32 bytes.
+        round: from 1.
+        last: whether the task ends with it.
+        site: our own address.
+        ledger: stakes, margin, pool and rewards so far.
+        trainers: sites that may send an update.
+        validators: sites that may score.
+        min_updates: a round closes with no fewer.
+        base: digest of the model that all start from.
+        codec: digest of the codec's parameters.
+        salt: 32 secret bytes for the score commitment, the same after a restart.
+    """
+
+    task_id: bytes
+    round: int
+    last: bool
+    site: str
+    ledger: Ledger
+    trainers: frozenset[str]
+    validators: frozenset[str]
+    min_updates: int
+    base: bytes
+    codec: bytes
+    salt: bytes
+
+    def weight(self, sites: Set[str]) -> int:
+        """Stake of some sites together."""
+        return sum(self.ledger.stakes[site] for site in sites)
+
+    def instance(self, step: Step) -> Instance:
+        """The agreement of one step."""
+        return Instance(self.task_id, self.round, step, self.site, self.ledger.stakes)
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The round starts here; everything before only replays what was stored."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The driver has finished the inner steps on `samples` examples."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A verified message; our own ones come back this way, too, once they are stored."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class UpdateArrived:
+    """A whole, decodable update (our own included), by its header's message."""
+
+    header: Message
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The certified updates are merged into a model of this digest."""
+
+    candidate: bytes
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Our scores; None when the holdout is too small to judge."""
+
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class ViewTimer:
+    """Timer of an agreement's view."""
+
+    step: Step
+    stage: Stage
+    view: int
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """A timer asked for by `SetTimer` has run out."""
+
+    timer: Deadline | ViewTimer
+
+
+Event = Begin | Trained | Heard | UpdateArrived | Merged | Evaluated | Elapsed
+
+
+# --- actions --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Train:
+    """Have the driver train from the base; answer `Trained`."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Encode the trained delta, store it, sign its header, put it on the ring; answer `UpdateArrived`."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
+class Absorb:
+    """The delta is too late for this round: keep it in the error feedback."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Sign, store, send to all; answer `Heard`."""
+
+    body: Signable
+    attachment: bytes = b""
+
+
+@dataclass(frozen=True)
+class SetTimer:
+    """Answer `Elapsed` after the timer's time."""
+
+    timer: Deadline | ViewTimer
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Get an update by digest from whoever has it; answer `UpdateArrived`."""
+
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Merge these updates (site -> digest, ascending by address); answer `Merged`."""
+
+    selected: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score base, candidate and candidate without each site; answer `Evaluated`."""
+
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeepScores:
+    """Store our scores: once committed, exactly they must be revealed, also after a restart."""
+
+    scores: bytes
+
+
+@dataclass(frozen=True)
+class Accuse:
+    """A site signed two different messages for one slot."""
+
+    first: Received
+    second: Received
+
+
+@dataclass(frozen=True)
+class Certified:
+    """More than 2/3 of the stake signed the result that we computed, too."""
+
+    verdict: Verdict
+    signatures: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class CatchUp:
+    """More than 2/3 of the stake signed a result that is not ours: take it over from a peer."""
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The task cannot go on."""
+
+    reason: str
+    message: str
+
+
+Action = (
+    Train
+    | Encode
+    | Absorb
+    | Send
+    | SetTimer
+    | Fetch
+    | Merge
+    | Evaluate
+    | KeepScores
+    | Accuse
+    | Certified
+    | CatchUp
+    | Fail
+)
+
+
+@dataclass
+class State:
+    """One site's view of one round. `round.step` never changes the state it is given.
+
+    Attributes:
+        updates: digest -> site of every whole update with the right base and codec.
+        strangers: sites whose update starts from another model.
+        selections: agreed or proposed value -> the bytes behind it.
+        unjudged: values that an agreement waits for.
+        wanted: updates that were asked for.
+        selected: site -> digest of the certified updates.
+        commits: site -> commitments (one, unless it lies).
+        reveals: digest -> message.
+        results: digest -> site -> message.
+        elapsed: deadlines that have passed.
+        done: what was asked of the shell once and must not be asked again.
+    """
+
+    setting: Setting
+    agreements: dict[Step, agreement.State]
+    phase: Phase = Phase.COLLECTING
+    began: bool = False
+    updates: dict[bytes, str] = field(default_factory=dict)
+    strangers: dict[str, bytes] = field(default_factory=dict)
+    selections: dict[bytes, bytes] = field(default_factory=dict)
+    unjudged: set[tuple[Step, bytes]] = field(default_factory=set)
+    wanted: set[bytes] = field(default_factory=set)
+    selected: dict[str, bytes] | None = None
+    candidate: bytes | None = None
+    scores: bytes | None = None
+    commits: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    reveals: dict[bytes, Message] = field(default_factory=dict)
+    results: dict[bytes, dict[str, Message]] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    elapsed: set[Deadline] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+
+    def copy(self) -> State:
+        """A copy that can be changed; inner values are replaced, never changed."""
+        return replace(
+            self,
+            agreements=dict(self.agreements),
+            updates=dict(self.updates),
+            strangers=dict(self.strangers),
+            selections=dict(self.selections),
+            unjudged=set(self.unjudged),
+            wanted=set(self.wanted),
+            commits=dict(self.commits),
+            reveals=dict(self.reveals),
+            results=dict(self.results),
+            elapsed=set(self.elapsed),
+            done=set(self.done),
+        )

@@ -1,0 +1,283 @@
+"""What a validator must not forget, in one directory.
+
+    task.json                   the task as the chain had it
+    start.json                  what the driver said about the data, and the first model's digest
+    models/<digest>.safetensors the base of this round and of the one before
+    residual.safetensors        error feedback between rounds
+    rounds/<n>/messages.log     signed messages of the round, ours on disk before they are sent
+    rounds/<n>/update.bin       our encoded update
+    rounds/<n>/staged.safetensors, absorbed.safetensors
+                                error feedback with this round's delta, sent or too late to send
+    rounds/<n>/scores.bin       our scores, once committed to
+    certified/<n>.json          results with their signatures
+
+A step is complete once its last file is there: the signed header makes update and staged residual count, the certified
+result ends a round. Everything before can be done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from covey_chain.types import (
+    Proposal,
+    RoundResult,
+    ScoreCommit,
+    ScoreReveal,
+    Signable,
+    UpdateHeader,
+    Vote,
+)
+from covey_exchange.codec import Residual
+from covey_exchange.envelope import Message, Roster
+from covey_exchange.errors import MessageRefused
+from covey_exchange.manifest import Array, Manifest, model_digest
+from covey_exchange.messages import from_wire, to_wire
+from covey_exchange.proto.wire_pb2 import Signed
+from google.protobuf.message import DecodeError
+from pydantic import BaseModel
+
+from covey_validator import durable, tensors
+from covey_validator.records import CertifiedRound
+
+_log = logging.getLogger(__name__)
+
+
+class DoubleSignature(RuntimeError):
+    """This site was about to sign two different messages for one slot; that would be proof of fraud."""
+
+
+class Start(BaseModel):
+    """What a restart needs to know of the driver's first words."""
+
+    base: str
+    train_examples: int
+    holdout_examples: int
+
+
+def slot(body: Signable) -> tuple[object, ...]:
+    """What a site may sign only once."""
+    match body:
+        case UpdateHeader():
+            return ("update", body.round, body.attempt)
+        case Proposal():
+            return ("proposal", body.round, body.step, body.view)
+        case Vote():
+            return ("vote", body.round, body.step, body.view, body.kind)
+        case ScoreCommit():
+            return ("commit", body.round)
+        case ScoreReveal():
+            return ("reveal", body.round)
+        case RoundResult():
+            return ("result", body.round)
+
+
+class Store:
+    """The state directory of one task at one site."""
+
+    def __init__(self, path: Path, site: str) -> None:
+        self._path = path
+        self._site = site
+        self._signed: dict[tuple[object, ...], Message] = {}
+        for folder in ("models", "rounds", "certified"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+
+    # --- small facts ------------------------------------------------------------------------------------------------
+
+    def put(self, name: str, value: BaseModel) -> None:
+        """Store a small model as <name>.json."""
+        durable.write(self._path / f"{name}.json", value.model_dump_json(by_alias=True).encode())
+
+    def get(self, name: str) -> bytes | None:
+        """JSON of a small model, or None."""
+        path = self._path / f"{name}.json"
+        return path.read_bytes() if path.exists() else None
+
+    @property
+    def start(self) -> Start | None:
+        """What the driver said first."""
+        data = self.get("start")
+        return Start.model_validate_json(data) if data else None
+
+    # --- messages of a round ----------------------------------------------------------------------------------------
+
+    def load_messages(self, round_number: int, roster: Roster) -> list[Message]:
+        """Stored messages of a round, verified again; remembers what we have signed. Cuts off a half-written end."""
+        path = self._round(round_number) / "messages.log"
+        found: list[Message] = []
+        if not path.exists():
+            return found
+        data = path.read_bytes()
+        whole = 0
+        for end, wire in _frames(data):
+            try:
+                message = roster.verify(from_wire(Signed.FromString(wire)))
+            except (DecodeError, MessageRefused) as error:
+                _log.warning("a stored message of round %d is not used: %s", round_number, error)
+            else:
+                found.append(message)
+                if message.site == self._site:
+                    self._signed[slot(message.body)] = message
+            whole = end
+        if whole < len(data):
+            durable.write(path, data[:whole])
+        return found
+
+    def signed(self, body: Signable) -> Message | None:
+        """What we have signed for the slot of `body`.
+
+        Raises:
+            DoubleSignature: it differs from `body`.
+        """
+        message = self._signed.get(slot(body))
+        if message is not None and message.body != body:
+            raise DoubleSignature(f"{self._site} has signed {message.body}, and must not sign {body}")
+        return message
+
+    def add_message(self, message: Message) -> None:
+        """Keep a message; on disk when this returns.
+
+        Raises:
+            DoubleSignature: it is ours, and another one is stored for its slot.
+        """
+        if message.site == self._site and self.signed(message.body) is None:
+            self._signed[slot(message.body)] = message
+        wire = to_wire(message.envelope).SerializeToString(deterministic=True)
+        folder = self._round(message.body.round)
+        folder.mkdir(exist_ok=True)
+        durable.append(folder / "messages.log", struct.pack(">I", len(wire)) + wire)
+
+    # --- our part of a round ----------------------------------------------------------------------------------------
+
+    def put_update(self, round_number: int, payload: bytes, residual: Residual) -> None:
+        """Keep an encoded update; it counts once its header is stored."""
+        durable.write(self._round(round_number) / "update.bin", payload)
+        residual.save(self._round(round_number) / "staged.safetensors")
+
+    def update(self, round_number: int) -> bytes:
+        """Our encoded update of a round."""
+        return (self._round(round_number) / "update.bin").read_bytes()
+
+    def put_absorbed(self, round_number: int, residual: Residual) -> None:
+        """Keep error feedback that took in a delta which came too late."""
+        self._round(round_number).mkdir(exist_ok=True)
+        residual.save(self._round(round_number) / "absorbed.safetensors")
+
+    def is_absorbed(self, round_number: int) -> bool:
+        """Whether this round's delta came too late and is kept."""
+        return (self._round(round_number) / "absorbed.safetensors").exists()
+
+    def put_scores(self, round_number: int, scores: bytes) -> None:
+        """Keep scores before they are committed to."""
+        durable.write(self._round(round_number) / "scores.bin", scores)
+
+    def scores(self, round_number: int) -> bytes | None:
+        """Scores that we may have committed to."""
+        path = self._round(round_number) / "scores.bin"
+        return path.read_bytes() if path.exists() else None
+
+    # --- between rounds ---------------------------------------------------------------------------------------------
+
+    def residual(self, manifest: Manifest) -> Residual:
+        """Error feedback between rounds; empty at first."""
+        path = self._path / "residual.safetensors"
+        return Residual.load(path, manifest) if path.exists() else Residual(manifest)
+
+    def put_residual(self, residual: Residual) -> None:
+        """Keep error feedback that took in the delta of a round that is over."""
+        residual.save(self._path / "residual.safetensors")
+
+    def put_model(self, parameters: dict[str, Array]) -> bytes:
+        """Keep a model; returns its digest."""
+        digest = model_digest(parameters)
+        if not self._model(digest).exists():
+            tensors.write_file(self._model(digest), parameters)
+        return digest
+
+    def model_bytes(self, digest: bytes) -> bytes | None:
+        """The safetensors file of a model, or None."""
+        path = self._model(digest)
+        return path.read_bytes() if path.exists() else None
+
+    def model(self, digest: bytes) -> dict[str, Array]:
+        """A model that was kept.
+
+        Raises:
+            FileNotFoundError: it is not here.
+        """
+        return tensors.parse(self._model(digest).read_bytes(), None, f"model 0x{digest.hex()}")
+
+    def certify(self, record: CertifiedRound) -> None:
+        """Keep a result; with this the round is over."""
+        durable.write(self._certified(record.round), record.to_json())
+
+    def finish_round(self, record: CertifiedRound, manifest: Manifest) -> None:
+        """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash."""
+        folder = self._round(record.round)
+        if (folder / "absorbed.safetensors").exists():
+            (folder / "absorbed.safetensors").replace(self._path / "residual.safetensors")
+            durable.sync(self._path)
+        ours = self._signed.get(("update", record.round, 0))
+        if ours is not None and (folder / "staged.safetensors").exists():
+            residual = Residual.load(folder / "staged.safetensors", manifest)
+            residual.settle(accepted=record.accepted and record.selected.get(self._site) == ours.digest)
+            residual.save(self._path / "residual.safetensors")
+        if folder.exists():
+            shutil.rmtree(folder)
+        self._signed = {key: message for key, message in self._signed.items() if key[1] != record.round}
+
+    def certified(self, round_number: int) -> CertifiedRound | None:
+        """The result of a round, or None."""
+        path = self._certified(round_number)
+        return CertifiedRound.parse(path.read_bytes()) if path.exists() else None
+
+    def open_rounds(self) -> list[int]:
+        """Rounds of which messages or updates are still here."""
+        return sorted(int(path.name) for path in (self._path / "rounds").iterdir())
+
+    def newest(self) -> CertifiedRound | None:
+        """The newest result, or None."""
+        numbers = [int(path.stem) for path in (self._path / "certified").glob("*.json")]
+        return self.certified(max(numbers)) if numbers else None
+
+    def keep_models(self, digests: set[bytes]) -> None:
+        """Remove all models but these."""
+        keep = {self._model(digest) for digest in digests}
+        for path in (self._path / "models").glob("*.safetensors"):
+            if path not in keep:
+                path.unlink()
+
+    def counters(self) -> dict[str, int]:
+        """Numbers that go on counting over restarts."""
+        data = self.get("counters")
+        return dict(json.loads(data)) if data else {}
+
+    def put_counters(self, counters: dict[str, int]) -> None:
+        """Store the counters."""
+        durable.write(self._path / "counters.json", json.dumps(counters).encode())
+
+    def _round(self, number: int) -> Path:
+        return self._path / "rounds" / str(number)
+
+    def _model(self, digest: bytes) -> Path:
+        return self._path / "models" / f"{digest.hex()}.safetensors"
+
+    def _certified(self, number: int) -> Path:
+        return self._path / "certified" / f"{number:08d}.json"
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(end offset, bytes) of each whole frame."""
+    start = 0
+    while start + 4 <= len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        end = start + 4 + length
+        if end > len(data):
+            return
+        yield end, data[start + 4 : end]
+        start = end

@@ -1,0 +1,210 @@
+"""The task as the chain has it: terms, participants with snapshotted stake, bounty."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TypeVar
+
+from covey_api.base import ApiModel
+from covey_api.quantity import duration_seconds, ratio
+from covey_api.status import Reason
+from covey_api.task import CodecName
+from covey_api.terms import TaskTerms, TermsError
+from covey_chain.client import Chain
+from covey_chain.errors import RpcUnavailable
+from covey_chain.signing import Domain
+from covey_chain.types import Participant, PublishedTask, Role, TaskStatus
+from covey_exchange.codec import DENSE, SPARSELOCO, CodecSpec
+from covey_exchange.envelope import Peer
+from eth_utils import keccak
+
+from covey_validator.errors import TaskFailed
+from covey_validator.records import Bytes, Bytes32, Signers, Units
+from covey_validator.rewards import round_pool
+from covey_validator.round_types import Setting
+from covey_validator.verdict import Ledger
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Site(ApiModel):
+    """One participant, as stored."""
+
+    address: str
+    roles: int
+    session_key: str
+    endpoint: str
+    stake: Units
+    tls_key_hash: Bytes32
+    certificate: Bytes
+
+    @classmethod
+    def of(cls, participant: Participant) -> Site:
+        """From the chain's record."""
+        p = participant
+        return cls(
+            address=p.address,
+            roles=int(p.roles),
+            session_key=p.session_key,
+            endpoint=p.endpoint,
+            stake=p.stake,
+            tls_key_hash=p.tls_key_hash,
+            certificate=p.certificate,
+        )
+
+    @property
+    def peer(self) -> Peer:
+        """As the exchange knows it."""
+        return Peer(self.address, self.session_key, self.endpoint, self.tls_key_hash, self.certificate)
+
+
+class Task(ApiModel):
+    """A started task. Stored, so that a restart needs no chain."""
+
+    task_id: Bytes32
+    chain_id: int
+    contract: str
+    spec: Bytes
+    token: str
+    bounty: Units
+    sites: list[Site]
+
+    @classmethod
+    def of(cls, published: PublishedTask, participants: list[Participant], domain: Domain) -> Task:
+        """From what the chain says; checks the terms.
+
+        Raises:
+            TaskFailed: the terms are not those of the hash, or nothing that this version understands.
+        """
+        if keccak(published.spec) != published.spec_hash:
+            raise TaskFailed(Reason.INVALID_SPEC, "the terms on chain do not have the published hash", user_error=True)
+        task = cls(
+            task_id=published.task_id,
+            chain_id=domain.chain_id,
+            contract=domain.contract,
+            spec=published.spec,
+            token=published.token,
+            bounty=published.bounty,
+            sites=[Site.of(participant) for participant in participants],
+        )
+        try:
+            _ = task.terms
+        except TermsError as error:
+            raise TaskFailed(Reason.INVALID_SPEC, str(error), user_error=True) from error
+        if not task.trainers or not task.validators:
+            raise TaskFailed(
+                Reason.NOT_ENOUGH_MEMBERS,
+                "a task needs at least one participant with the Trainer role and one with the Validator role",
+                user_error=True,
+            )
+        return task
+
+    @cached_property
+    def terms(self) -> TaskTerms:
+        """The parsed terms."""
+        return TaskTerms.parse(self.spec)
+
+    @property
+    def domain(self) -> Domain:
+        """EIP-712 domain of the contracts."""
+        return Domain(self.chain_id, self.contract)
+
+    @property
+    def stakes(self) -> dict[str, int]:
+        """Participant -> snapshotted stake."""
+        return {site.address: site.stake for site in self.sites}
+
+    @property
+    def trainers(self) -> frozenset[str]:
+        """Participants with the Trainer role."""
+        return frozenset(site.address for site in self.sites if site.roles & Role.TRAINER)
+
+    @property
+    def validators(self) -> frozenset[str]:
+        """Participants with the Validator role."""
+        return frozenset(site.address for site in self.sites if site.roles & Role.VALIDATOR)
+
+    @property
+    def signers(self) -> Signers:
+        """Who may sign results."""
+        sites = {site.session_key: site.address for site in self.sites}
+        return Signers(self.domain, self.task_id, sites, self.stakes)
+
+    @property
+    def codec(self) -> CodecSpec:
+        """Codec of the updates."""
+        compression = self.terms.compression
+        if compression.codec == CodecName.NONE:
+            return CodecSpec(DENSE)
+        return CodecSpec(SPARSELOCO, ratio(compression.density), compression.value_bits)
+
+    @property
+    def deadline_seconds(self) -> int:
+        """How long a round waits for all, for updates and for scores each."""
+        return duration_seconds(self.terms.rounds.deadline)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the program's initialisation and of the holdout split, the same at every site."""
+        return int.from_bytes(self.task_id[:8], "big")
+
+    def setting(
+        self, round_number: int, site: str, base: bytes, cumulative: dict[str, int], session_key: bytes
+    ) -> Setting:
+        """What is fixed before a round."""
+        rounds = self.terms.rounds
+        # The salt is secret without the key and the same after a restart.
+        salt = hmac.digest(session_key, self.task_id + round_number.to_bytes(8, "big"), hashlib.sha256)
+        margin = ratio(self.terms.validation.margin)
+        return Setting(
+            task_id=self.task_id,
+            round=round_number,
+            last=round_number == rounds.count,
+            site=site,
+            ledger=Ledger(self.stakes, margin, round_pool(self.bounty, rounds.count), cumulative),
+            trainers=self.trainers,
+            validators=self.validators,
+            min_updates=rounds.min_updates,
+            base=base,
+            codec=self.codec.digest,
+            salt=salt,
+        )
+
+
+async def read_task(chain: Chain, task_id: bytes, site: str) -> Task:
+    """Read a started task.
+
+    Raises:
+        TaskFailed: unknown, cancelled, finished, not started, or without us.
+        RpcUnavailable: no answer from the node.
+    """
+    published = await chain.task(task_id)
+    if published is None:
+        raise TaskFailed(Reason.INVALID_SPEC, f"the contract knows no task 0x{task_id.hex()}", user_error=True)
+    if published.status == TaskStatus.CANCELLED:
+        raise TaskFailed(Reason.CANCELLED_BY_PLANNER, "the task was cancelled or has expired", user_error=True)
+    if published.status not in (TaskStatus.STARTED, TaskStatus.FINISHED):
+        raise TaskFailed(Reason.NOT_STARTED, "the task has not started on chain")
+    participants = await chain.participants(task_id)
+    if site not in {participant.address for participant in participants}:
+        raise TaskFailed(Reason.STARTED_WITHOUT_US, f"{site} is no participant of the task", user_error=True)
+    return Task.of(published, participants, chain.domain)
+
+
+async def patiently(call: Callable[[], Awaitable[T]], report: Callable[[str], None], *, most_seconds: float = 30) -> T:
+    """Repeat a call until the chain answers; what keeps it is reported each time, pauses double up to a limit."""
+    pause = 0.5
+    while True:
+        try:
+            return await call()
+        except RpcUnavailable as error:
+            _log.warning("%s; trying again in %.1f s", error, pause)
+            report(str(error))
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, most_seconds)
