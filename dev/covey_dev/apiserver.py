@@ -21,6 +21,7 @@ from covey_dev.errors import AlreadyRunningError
 from covey_dev.process import Process, run, spawn, until
 
 _READY_SECONDS = 60.0
+PREFIX = "apiserver-"
 _AUDIT_POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
 
 
@@ -163,7 +164,7 @@ class ApiServer:
 
 def named(name: str, *, audit: bool = False) -> ApiServer:
     """The API server `name` of the command line, running or not."""
-    return ApiServer(paths.state() / f"apiserver-{name}", audit=audit, outlives=True)
+    return ApiServer(paths.state() / f"{PREFIX}{name}", audit=audit, outlives=True)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,9 +1,12 @@
 """The command line: `python -m covey_dev`."""
 
+import os
+
 import click
 
-from covey_dev import apiserver, tools
+from covey_dev import anvil, apiserver, cluster, golden, images, kind, registry, status, teardown, tools
 from covey_dev.errors import DevError
+from covey_dev.nodeconfig import Node
 from covey_dev.progress import say
 
 
@@ -55,3 +58,161 @@ def apiserver_up(name: str, audit: bool) -> None:
 def apiserver_down(name: str) -> None:
     """Stop it and forget its objects."""
     apiserver.named(name).remove()
+
+
+@cli.group("cluster")
+def cluster_group() -> None:
+    """Real Kubernetes clusters of one node each."""
+
+
+def _each(names: tuple[str, ...]) -> list[Node]:
+    return [cluster.named(name) for name in names] if names else cluster.known()
+
+
+@cluster_group.command("up")
+@click.argument("names", nargs=-1, required=True)
+def cluster_up(names: tuple[str, ...]) -> None:
+    """Bring clusters up, all at once."""
+    if kind.chosen():
+        kind.up(names)
+        return
+    cluster.up(list(names))
+
+
+@cluster_group.command("down")
+@click.argument("names", nargs=-1)
+def cluster_down(names: tuple[str, ...]) -> None:
+    """Stop clusters (all without NAMES) and keep their state."""
+    if kind.chosen():
+        kind.down(names)
+        return
+    for node in _each(names):
+        cluster.down(node)
+
+
+@cluster_group.command("wipe")
+@click.argument("names", nargs=-1)
+def cluster_wipe(names: tuple[str, ...]) -> None:
+    """Stop clusters (all without NAMES) and forget their state."""
+    if kind.chosen():
+        kind.down(names)
+        return
+    for node in _each(names):
+        cluster.wipe(node)
+
+
+@cluster_group.command("status")
+def cluster_status() -> None:
+    """Show the clusters."""
+    click.echo(status.clusters())
+
+
+@cluster_group.command("kubeconfig")
+@click.argument("name")
+def cluster_kubeconfig(name: str) -> None:
+    """Print the path of the administrator's kubeconfig."""
+    click.echo(kind.kubeconfig(name) if kind.chosen() else cluster.named(name).kubeconfig)
+
+
+@cluster_group.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def cluster_exec(name: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND inside of the sandbox, with kubectl and ctr set up for the cluster."""
+    whole = [*cluster.enter(cluster.named(name)), *command]
+    os.execvp(whole[0], whole)  # noqa: S606 (the exit status and the terminal are the command's own)
+
+
+@cluster_group.command("load")
+@click.argument("images", nargs=-1, required=True)
+def cluster_load(images: tuple[str, ...]) -> None:
+    """Give images of the Docker engine to all clusters (with CLUSTER=kind; else they pull from the registry)."""
+    kind.load(images)
+
+
+@cli.group("registry")
+def registry_group() -> None:
+    """The image registry of all clusters."""
+
+
+@registry_group.command("up")
+def registry_up() -> None:
+    """Start it."""
+    registry.up()
+    click.echo(registry.SERVICE.address)
+
+
+@registry_group.command("down")
+def registry_down() -> None:
+    """Stop it; pushed images stay."""
+    registry.SERVICE.down()
+
+
+@cli.group("image")
+def image_group() -> None:
+    """Covey's images."""
+
+
+_variant = click.option(
+    "--variant",
+    type=click.Choice(["full", "trimmed"]),
+    default="full",
+    envvar="COVEY_IMAGE_VARIANT",
+    show_default=True,
+    help="trimmed: without CUDA libraries, a third of the size; for demo and tests.",
+)
+
+
+@image_group.command("build")
+@click.argument("names", nargs=-1, required=True, type=click.Choice(list(images.IMAGES)))
+@_variant
+def image_build(names: tuple[str, ...], variant: images.Variant) -> None:
+    """Build and push images; prints one registry.local/…@sha256:… per line."""
+    for name in names:
+        click.echo(images.ensure(name, variant))
+
+
+@image_group.command("golden")
+@_variant
+def image_golden(variant: images.Variant) -> None:
+    """Build all images, and the store from which new clusters start with them unpacked."""
+    for reference in golden.ensure(variant):
+        click.echo(reference)
+
+
+@image_group.command("clean")
+def image_clean() -> None:
+    """Forget all layers that were built here; the registry keeps what was pushed."""
+    images.clean()
+
+
+@cli.group("anvil")
+def anvil_group() -> None:
+    """A development chain for all clusters."""
+
+
+@anvil_group.command("up")
+@click.option("--block-seconds", type=click.IntRange(min=1), help="Mine at this interval, not per transaction.")
+@click.option("--keep-state", is_flag=True, help="Go on with the chain of the last time.")
+def anvil_up(block_seconds: int | None, keep_state: bool) -> None:
+    """Start it and print its RPC URL."""
+    click.echo(anvil.up(block_seconds, keep_state))
+
+
+@anvil_group.command("down")
+def anvil_down() -> None:
+    """Stop it."""
+    anvil.SERVICE.down()
+
+
+@cli.command("status")
+def status_command() -> None:
+    """Show clusters, services, images and what is left of older runs."""
+    click.echo(status.everything())
+
+
+@cli.command("down")
+@click.option("--wipe", is_flag=True, help="Forget the clusters' state too.")
+def down_command(wipe: bool) -> None:
+    """Stop everything and undo every change to the host; caches stay."""
+    teardown.everything(wipe)

@@ -19,6 +19,11 @@ def exists(interface: str) -> bool:
     return Path("/sys/class/net", interface).exists()
 
 
+def ports() -> list[str]:
+    """The bridge ports of all clusters, running or not."""
+    return sorted(path.name for path in Path("/sys/class/net").glob("covey-*"))
+
+
 def ensure_bridge() -> None:
     """Make the bridge; nothing else on the host is changed (no forwarding, no firewall rule)."""
     if exists(BRIDGE):

@@ -1,6 +1,7 @@
 """Where things lie: the repository, and one cache directory outside of it."""
 
 import os
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -22,3 +23,8 @@ def tools() -> Path:
 def state() -> Path:
     """State of clusters, registry and chain; `wipe` and `down` manage what lies here."""
     return cache() / "state"
+
+
+def python() -> str:
+    """The interpreter that runs these tools, for programs that they start."""
+    return sys.executable

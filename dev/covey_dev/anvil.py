@@ -1,0 +1,26 @@
+"""A development chain on the bridge, for all clusters and the host."""
+
+from pathlib import Path
+
+from covey_dev import foundry
+from covey_dev.background import Service
+
+CHAIN_ID = 31337
+SERVICE = Service("anvil", 8545)
+
+
+def up(block_seconds: int | None = None, keep_state: bool = False) -> str:
+    """Start anvil unless it runs; returns its RPC URL.
+
+    Args:
+        block_seconds: mine a block at this interval; without it, one per transaction.
+        keep_state: write the chain to a file every second and start from it the next time.
+    """
+    command: list[str | Path] = [foundry.ensure() / "bin/anvil", "--host", SERVICE.address.partition(":")[0]]
+    options = ["--port", str(SERVICE.port), "--chain-id", str(CHAIN_ID), "--silent"]
+    if block_seconds:
+        options += ["--block-time", str(block_seconds)]
+    if keep_state:
+        options += ["--state", str(SERVICE.directory / "state.json"), "--state-interval", "1"]
+    SERVICE.up([*command, *options])
+    return f"http://{SERVICE.address}"
