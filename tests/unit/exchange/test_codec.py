@@ -161,6 +161,18 @@ def sparse_case() -> tuple[CodecSpec, Manifest, bytearray]:
     return CodecSpec(), manifest, bytearray(encode(update, Residual(manifest), CodecSpec(), manifest))
 
 
+def test_every_single_bit_counts() -> None:
+    """All bits of one blob in turn, those of the padding included."""
+    spec, manifest, payload = sparse_case()
+    original = densify(decode(bytes(payload), spec, manifest, SITE))
+    for bit in range(len(payload) * 8):
+        payload[bit // 8] ^= 0x80 >> bit % 8
+        with suppress(DecodeError):
+            decoded = densify(decode(bytes(payload), spec, manifest, SITE))
+            assert not all(np.array_equal(decoded[name], original[name]) for name in original), bit
+        payload[bit // 8] ^= 0x80 >> bit % 8
+
+
 def floats(*values: float) -> bytes:
     return np.array(values, dtype="<f4").tobytes()
 
