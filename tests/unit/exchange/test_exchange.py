@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import QUICK, TASK, Inbox, Town, free_port, with_endpoint
 from covey_chain.types import UpdateHeader, Vote
 from covey_exchange.envelope import Message, Peer, SiteUpdate
 from covey_exchange.errors import (
@@ -24,6 +23,7 @@ from covey_exchange.proto.wire_pb2 import Frame
 from covey_exchange.segments import SEGMENT_BYTES, payload_root
 from covey_exchange.tls import Trust
 from eth_utils.address import to_canonical_address
+from town import QUICK, TASK, Inbox, Town, free_port, with_endpoint
 
 Towns = Callable[[int], Town]
 

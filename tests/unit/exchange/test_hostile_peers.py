@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, TASK, Inbox, Site, Town, counted, free_port, make_certificate, with_endpoint
 from covey_chain.types import Vote
 from covey_exchange.errors import PeerRefused, Refusal
 from covey_exchange.exchange import Exchange
@@ -22,6 +21,7 @@ from covey_exchange.segments import SEGMENT_BYTES
 from covey_exchange.tls import TlsFiles, key_hash
 from covey_exchange.traffic import STRANGER
 from eth_utils.address import to_canonical_address
+from town import QUICK, TASK, Inbox, Site, Town, counted, free_port, make_certificate, with_endpoint
 
 Towns = Callable[[int], Town]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import DOMAIN, TASK, Site
 from covey_chain.types import Proposal, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
 from covey_exchange.envelope import Roster
 from covey_exchange.errors import (
@@ -22,6 +21,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
+from town import DOMAIN, TASK, Site
 
 hashes = st.binary(min_size=32, max_size=32)
 addresses = st.binary(min_size=20, max_size=20).map(to_checksum_address)
