@@ -47,9 +47,13 @@ def set_up_logging(settings: Settings) -> None:
 async def _until_signal(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
+
+    def handle_signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+
+    handle_signals()
+    await run(settings, stop, handle_signals=handle_signals)
 
 
 def main() -> int:

@@ -51,6 +51,7 @@ async def run(
     metrics: Metrics | None = None,
     progress_port: int | None = None,
     on_ready: Callable[[int], None] | None = None,
+    handle_signals: Callable[[], None] | None = None,
 ) -> None:
     """Run the operator until `stop` is set.
 
@@ -60,6 +61,7 @@ async def run(
         metrics: series of this process; a fresh set by default.
         progress_port: where validators answer; tests have their own.
         on_ready: called with the port of the metrics once the server listens.
+        handle_signals: installs the handlers that set `stop`; called again after kopf has installed its own.
 
     Raises:
         BaseExceptionGroup: a worker, the watcher, a mirror or the Lease failed; the process must end non-zero.
@@ -97,7 +99,7 @@ async def run(
                 group.create_task(work(world, queue), name=f"worker {index}")
             group.create_task(resync(world, queue, pulse), name="resync")
             group.create_task(world.progress.run(), name="progress")
-            group.create_task(_watch(settings, queue.add), name="watch")
+            group.create_task(_watch(settings, queue.add, handle_signals), name="watch")
     except* StopRequested:
         log.info("stopped")
     finally:
@@ -112,9 +114,15 @@ async def _stop(stop: asyncio.Event) -> None:
     raise StopRequested
 
 
-async def _watch(settings: Settings, wake: Callable[[Key], None]) -> None:
+async def _watch(
+    settings: Settings, wake: Callable[[Key], None], handle_signals: Callable[[], None] | None
+) -> None:
     scope: dict[str, Any] = (
         {"namespaces": list(settings.watch_namespaces)} if settings.watch_namespaces else {"clusterwide": True}
     )
-    await kopf.operator(registry=build_registry(wake), settings=build_settings(), **scope)
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(registry=build_registry(wake), settings=build_settings(), **scope)
+    if handle_signals is not None:
+        handle_signals()
+    await kopf.run_tasks(tasks, ignored=others)
     raise WatchEndedError("the watcher of the Kubernetes API has ended")

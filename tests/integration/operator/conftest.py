@@ -1,0 +1,394 @@
+"""A real API server, a real chain with deployed contracts, and the operator as a process under its own account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from covey_api.status import Condition
+from covey_chain.anvil import Node, anvil
+from covey_chain.client import Chain
+from covey_chain.deploy import deploy_all, mint
+from covey_chain.types import Deployment
+from covey_chain.wallet import Wallet
+from covey_dev.apiserver import ApiServer
+from covey_operator.kinds import Kind, Object
+from covey_operator.kube import Kube
+from covey_operator.metrics import Metrics
+from eth_account import Account
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+TOKEN = 10**18
+CONSORTIUM = "oncology-eu"
+OPERATOR_NAMESPACE = "covey-system"
+REPOSITORY = Path(__file__).parents[3]
+IMAGE = "registry.example/wdbc@sha256:" + "1" * 64
+
+# What charts/covey grants, written down once more so that a missing right shows here.
+RULES: list[Object] = [
+    {"apiGroups": ["covey.dev"], "resources": ["subnets"], "verbs": ["get", "list", "watch", "patch"]},
+    {
+        "apiGroups": ["covey.dev"],
+        "resources": ["federatedtasks"],
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    },
+    {"apiGroups": ["covey.dev"], "resources": ["subnets/status", "federatedtasks/status"], "verbs": ["patch"]},
+    {"apiGroups": ["covey.dev"], "resources": ["subnets/finalizers", "federatedtasks/finalizers"], "verbs": ["update"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+    {
+        "apiGroups": [""],
+        "resources": ["services", "configmaps", "persistentvolumeclaims"],
+        "verbs": ["get", "list", "create", "patch", "delete"],
+    },
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch", "delete"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+    {
+        "apiGroups": ["networking.k8s.io"],
+        "resources": ["networkpolicies"],
+        "verbs": ["get", "list", "create", "patch", "delete"],
+    },
+]
+LEASE_RULES: list[Object] = [
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["covey-operator"],
+        "verbs": ["get", "update"],
+    },
+]
+
+
+@pytest.fixture(scope="session")
+def bare_api_server() -> Iterator[ApiServer]:
+    with ApiServer(audit=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    with anvil() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def contracts(node: Node) -> Deployment:
+    """Deployed contracts with one consortium: minimum stake 100, open admission."""
+
+    async def deploy() -> Deployment:
+        deployed = await deploy_all(node.url, node.keys[0])
+        chain = await Chain.connect(node.url, node.chain_id, deployed.settlement)
+        await Wallet(chain, node.keys[0]).create_consortium(CONSORTIUM, deployed.token, 100 * TOKEN)
+        await chain.close()
+        return deployed
+
+    return asyncio.run(deploy())
+
+
+class OperatorProcess:
+    """`python -m covey_operator` with its log."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._file = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "covey_operator"], env=environment, stdout=self._file, stderr=subprocess.STDOUT
+        )
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def exit_status(self, limit_seconds: float = 20.0) -> int:
+        return self._process.wait(limit_seconds)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def terminate(self) -> int:
+        self._process.terminate()
+        status = self.exit_status()
+        self._file.close()
+        return status
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._file.close()
+
+
+class Operators:
+    """Starts operator processes against the API server, under the operator's ServiceAccount."""
+
+    def __init__(self, server: ApiServer, directory: Path) -> None:
+        self.server = server
+        self.directory = directory
+        self.kubeconfig = directory / "operator.kubeconfig"
+        self._count = 0
+
+    def prepare(self) -> None:
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "covey-operator"}}
+        subject = {"kind": "ServiceAccount", "name": "covey-operator", "namespace": OPERATOR_NAMESPACE}
+        lease_role = {**role, "metadata": {"name": "covey-lease", "namespace": OPERATOR_NAMESPACE}}
+        reference = {"apiGroup": "rbac.authorization.k8s.io"}
+        objects: list[Object] = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}},
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "covey-operator", "namespace": OPERATOR_NAMESPACE},
+            },
+            {**role, "kind": "ClusterRole", "rules": RULES},
+            {**lease_role, "kind": "Role", "rules": LEASE_RULES},
+            {
+                **role,
+                "kind": "ClusterRoleBinding",
+                "roleRef": {**reference, "kind": "ClusterRole", "name": "covey-operator"},
+                "subjects": [subject],
+            },
+            {
+                **lease_role,
+                "kind": "RoleBinding",
+                "roleRef": {**reference, "kind": "Role", "name": "covey-lease"},
+                "subjects": [subject],
+            },
+        ]
+        self.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        token = self.server.kubectl("create", "token", "covey-operator", "-n", OPERATOR_NAMESPACE, "--duration=4h")
+        content = yaml.safe_load(self.server.kubeconfig.read_text())
+        content["users"][0]["user"] = {"token": token.strip()}
+        self.kubeconfig.write_text(yaml.safe_dump(content))
+
+    def start(self, **settings: str) -> OperatorProcess:
+        self._count += 1
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("COVEY_OPERATOR")},
+            "KUBECONFIG": str(self.kubeconfig),
+            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / part) for part in ("crds", "contracts", "operator")),
+            "COVEY_NAMESPACE": OPERATOR_NAMESPACE,
+            "COVEY_POD_NAME": f"operator-{self._count}",
+            "COVEY_TRAINER_IMAGE": "registry.example/covey-trainer:test",
+            "COVEY_METRICS_PORT": "0",
+            "COVEY_LEADER_ELECTION": "false",
+            "COVEY_CHAIN_POLL_SECONDS": "0.2",
+            "COVEY_PROGRESS_POLL_SECONDS": "0.2",
+            "COVEY_ERROR_RETRY_SECONDS": "2",
+            "COVEY_RESYNC_SECONDS": "30",
+            "COVEY_CLEANUP_SECONDS": "5",
+            **settings,
+        }
+        return OperatorProcess(environment, self.directory / f"operator-{self._count}.log")
+
+
+@pytest.fixture(scope="session")
+def operators(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Operators:
+    made = Operators(api_server, tmp_path_factory.mktemp("operator"))
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def operator(operators: Operators) -> Iterator[OperatorProcess]:
+    """The operator that serves all tests of the run; nothing may ever be forbidden to it, and no pass may crash."""
+    process = operators.start()
+    yield process
+    assert process.running, process.text()[-5000:]
+    assert process.terminate() == 0, process.text()[-5000:]
+    log = process.text()
+    assert "forbidden" not in log, log[-5000:]
+    assert "Traceback" not in log, log[-5000:]
+
+
+class Cluster:
+    """What a test reads and writes, as administrator."""
+
+    def __init__(self, kube: Kube, server: ApiServer) -> None:
+        self.kube = kube
+        self.server = server
+
+    def apply(self, *objects: Object) -> None:
+        self.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def patch(self, kind: Kind, namespace: str, name: str, patch: Object) -> None:
+        self.server.kubectl("patch", kind.plural, name, "-n", namespace, "--type=merge", "-p", json.dumps(patch))
+
+    def set_pod_status(self, namespace: str, name: str, status: Object) -> None:
+        patch = json.dumps({"status": status})
+        self.server.kubectl("patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+
+    def delete(self, kind: Kind, namespace: str, name: str) -> None:
+        self.server.kubectl("delete", kind.plural, name, "-n", namespace, "--wait=false")
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return await self.kube.get(kind, namespace, name)
+
+    async def until(self, what: str, check: Any, limit_seconds: float = 30.0) -> Any:
+        """Ask until the answer is true, and return it."""
+        deadline = time.monotonic() + limit_seconds
+        last: Any = None
+        while time.monotonic() < deadline:
+            last = await check()
+            if last:
+                return last
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not within {limit_seconds:.0f} s: {what}; last answer: {last}")
+
+    async def condition(
+        self, kind: Kind, namespace: str, name: str, type_: str, reason: str, status: str | None = None
+    ) -> Condition:
+        """Wait until a condition has a reason (and status)."""
+        seen: list[str] = []
+
+        async def check() -> Condition | None:
+            obj = await self.get(kind, namespace, name)
+            found = ((obj or {}).get("status") or {}).get("conditions") or []
+            seen[:] = [f"{c['type']}={c['status']}/{c['reason']}: {c.get('message')}" for c in found]
+            for condition in found:
+                if condition["type"] == type_ and condition["reason"] == reason:
+                    if status is None or condition["status"] == status:
+                        return Condition.model_validate(condition)
+            return None
+
+        try:
+            return await self.until(f"{kind.kind} {name} {type_} {status or ''} {reason}", check)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n" + "\n".join(seen)) from None
+
+
+@pytest.fixture
+async def cluster(api_server: ApiServer) -> AsyncIterator[Cluster]:
+    configuration = Configuration()
+    await config.load_kube_config(str(api_server.kubeconfig), client_configuration=configuration)
+    api = ApiClient(configuration)
+    yield Cluster(Kube(api, Metrics(), "test"), api_server)
+    await api.close()
+
+
+class Member:
+    """An institution: a namespace, an owner wallet with coins and tokens, and manifests."""
+
+    def __init__(self, name: str, node: Node, contracts: Deployment, cluster: Cluster) -> None:
+        self.namespace = name
+        self.account = Account.create()
+        self.key = "0x" + bytes(self.account.key).hex()
+        self.address = str(self.account.address)
+        self.node, self.contracts, self.cluster = node, contracts, cluster
+
+    async def fund(self, tokens: int = 10_000) -> None:
+        chain = await Chain.connect(self.node.url, self.node.chain_id, self.contracts.settlement)
+        await Wallet(chain, self.node.keys[0]).fund(self.address, 10 * 10**18)
+        await chain.close()
+        await mint(self.node.url, self.node.keys[0], self.contracts.token, self.address, tokens * TOKEN)
+
+    def prepare(self, claims: tuple[str, ...] = ("data", "models"), key: str | None = None) -> None:
+        metadata = {"namespace": self.namespace}
+        self.cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {
+                    "name": self.namespace,
+                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                },
+            },
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "wallet", **metadata},
+                "stringData": {"privateKey": key if key is not None else self.key},
+            },
+            *(
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": name, **metadata},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                }
+                for name in claims
+            ),
+        )
+
+    def subnet(self, **changes: Any) -> Object:
+        spec: Object = {
+            "consortium": CONSORTIUM,
+            "chain": {
+                "rpcUrl": self.node.url,
+                "chainId": self.node.chain_id,
+                "contract": self.contracts.settlement,
+                "walletSecret": {"name": "wallet"},
+            },
+            "stake": "1000",
+            "roles": ["Planner", "Trainer", "Validator"],
+            "exchange": {"advertise": f"{self.namespace}.example"},
+            "datasets": [{"name": "wdbc", "schema": "wdbc-v1", "claimName": "data", "path": "part"}],
+            "policy": {"approval": "Automatic"},
+            "storage": {"outputClaim": "models"},
+        }
+        return {
+            "apiVersion": "covey.dev/v1alpha1",
+            "kind": "Subnet",
+            "metadata": {"name": "eu", "namespace": self.namespace},
+            "spec": {**spec, **changes},
+        }
+
+    def task(self, name: str, **changes: Any) -> Object:
+        spec: Object = {
+            "subnet": "eu",
+            "bounty": {"amount": "200"},
+            "program": {"image": IMAGE, "entrypoint": "wdbc.program:Program", "config": {"seed": 7}},
+            "data": {"schema": "wdbc-v1"},
+            "members": {"min": 2, "max": 2, "acceptWithin": "1h"},
+            "rounds": {"count": 4, "localSteps": 5, "deadline": "1m", "minUpdates": 2},
+            "workers": {"replicas": 2, "resources": {"cpu": "500m", "memory": "1Gi"}},
+        }
+        return {
+            "apiVersion": "covey.dev/v1alpha1",
+            "kind": "FederatedTask",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {**spec, **changes},
+        }
+
+
+@pytest.fixture
+async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployment, cluster: Cluster) -> Any:
+    """Makes members with namespaces of their own; `await member()` is funded and its namespace is prepared."""
+    stem = request.node.originalname.removeprefix("test_").replace("_", "-")[:30].rstrip("-")
+    made: list[Member] = []
+
+    async def make(funded: bool = True, **preparation: Any) -> Member:
+        one = Member(f"{stem}-{len(made)}", node, contracts, cluster)
+        made.append(one)
+        if funded:
+            await one.fund()
+        one.prepare(**preparation)
+        return one
+
+    yield make
+    for one in made:
+        cluster.server.kubectl("delete", "ft,sn", "--all", "-n", one.namespace, "--wait=true", "--timeout=60s")
+
+
+@contextmanager
+def _closing(process: OperatorProcess) -> Iterator[OperatorProcess]:
+    try:
+        yield process
+    finally:
+        if process.running:
+            process.kill()
+
+
+@pytest.fixture
+def another_operator(operators: Operators) -> Any:
+    """Starts further operator processes; killed at the end of the block."""
+    return lambda **settings: _closing(operators.start(**settings))

@@ -1,0 +1,107 @@
+"""A Subnet against a real API server and a real chain: it registers and stakes by itself, and says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from covey_chain.client import Chain
+from covey_operator.kinds import SECRET, SUBNET
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
+
+
+async def test_a_subnet_registers_and_stakes_by_itself(cluster, member, node, contracts):
+    site = await member()
+    cluster.apply(site.subnet())
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+    chain = await Chain.connect(node.url, node.chain_id, contracts.settlement)
+    consortium = await chain.consortium("oncology-eu")
+    found = await chain.member(consortium.id, site.address)
+    await chain.close()
+    assert found is not None
+    assert (found.roles, found.stake) == (7, 1000 * 10**18)
+    status = (await cluster.get(SUBNET, site.namespace, "eu"))["status"]
+    assert status["address"] == site.address
+    assert (status["stake"], status["balance"]) == ("1000", "9000")
+    assert site.address in [one["address"] for one in status["members"]]
+    tls = await cluster.get(SECRET, site.namespace, "eu-exchange")
+    assert tls["metadata"]["ownerReferences"][0]["kind"] == "Subnet"
+    assert set(tls["data"]) == {"tls.key", "tls.crt"}
+
+
+async def test_a_wrong_wallet_key_is_told_and_mended(cluster, member):
+    site = await member(key="0xnothexatall")
+    cluster.apply(site.subnet())
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "BadWalletKey", "False")
+    assert "64 hex digits" in told.message
+    assert "nothexatall" not in told.message
+    site.prepare()
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+
+
+async def test_a_missing_wallet_secret_is_told(cluster, member):
+    site = await member(funded=False)
+    subnet = site.subnet()
+    subnet["spec"]["chain"]["walletSecret"] = {"name": "elsewhere"}
+    cluster.apply(subnet)
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "WalletSecretNotFound", "False")
+    assert "elsewhere" in told.message
+
+
+async def test_a_dead_rpc_is_told_as_such(cluster, member):
+    site = await member(funded=False)
+    subnet = site.subnet()
+    subnet["spec"]["chain"]["rpcUrl"] = "http://127.0.0.1:9"
+    cluster.apply(subnet)
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "ChainSynced", "RpcUnavailable", "False")
+    assert "127.0.0.1:9" in told.message
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "RpcUnavailable", "False")
+
+
+async def test_another_chain_is_refused(cluster, member):
+    site = await member(funded=False)
+    subnet = site.subnet()
+    subnet["spec"]["chain"]["chainId"] = 5
+    cluster.apply(subnet)
+    await cluster.condition(SUBNET, site.namespace, "eu", "ChainSynced", "WrongChain", "False")
+
+
+async def test_an_address_without_contract_is_told(cluster, member):
+    site = await member(funded=False)
+    subnet = site.subnet()
+    subnet["spec"]["chain"]["contract"] = "0x" + "12" * 20
+    cluster.apply(subnet)
+    await cluster.condition(SUBNET, site.namespace, "eu", "ChainSynced", "NoContract", "False")
+
+
+async def test_an_unknown_consortium_is_told(cluster, member):
+    site = await member(funded=False)
+    cluster.apply(site.subnet(consortium="nobody-knows"))
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "ConsortiumNotFound", "False")
+    assert "nobody-knows" in told.message
+
+
+async def test_a_stake_beyond_the_balance_is_told(cluster, member):
+    site = await member()
+    cluster.apply(site.subnet(stake="50000"))
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Staked", "InsufficientFunds", "False")
+    assert "50000" in told.message
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "InsufficientFunds", "False")
+
+
+async def test_a_wallet_without_gas_is_told(cluster, member):
+    site = await member(funded=False)
+    cluster.apply(site.subnet())
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Registered", "InsufficientFunds", "False")
+    assert site.address in told.message
+
+
+async def test_a_raised_stake_is_topped_up(cluster, member):
+    site = await member()
+    cluster.apply(site.subnet())
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+    cluster.patch(SUBNET, site.namespace, "eu", {"spec": {"stake": "1500"}})
+
+    async def topped_up():
+        return (await cluster.get(SUBNET, site.namespace, "eu"))["status"].get("stake") == "1500"
+
+    await cluster.until("stake is 1500", topped_up)
