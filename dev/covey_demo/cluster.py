@@ -6,11 +6,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from covey_demo.manifests import Object
-from covey_demo.members import NAMESPACE
 from covey_dev import golang
 from covey_dev.errors import NotReadyError
 from covey_dev.process import run
+
+from covey_demo.manifests import Object
+from covey_demo.members import NAMESPACE
 
 
 class WaitError(NotReadyError):
