@@ -26,7 +26,9 @@ def create(cluster: str, root: Path = _ROOT) -> None:
         group.mkdir(exist_ok=True)
         _delegate(group)
         return
-    for controller in _version_1_controllers(root):
+    for controller in _hierarchies(root):
+        if controller.name == "unified":  # the version 2 tree of a hybrid system has no controllers
+            continue
         group = controller / name(cluster).lstrip("/")
         group.mkdir(exist_ok=True)
         if controller.name == "cpuset":
@@ -41,7 +43,7 @@ def remove(cluster: str, root: Path = _ROOT) -> None:
     Raises:
         NotReadyError: processes are still in it after 10 s.
     """
-    tops = [root] if (root / "cgroup.controllers").exists() else _version_1_controllers(root)
+    tops = [root] if (root / "cgroup.controllers").exists() else _hierarchies(root)
     for top in tops:
         group = top / name(cluster).lstrip("/")
         if group.exists():
@@ -53,11 +55,9 @@ def existing(root: Path = _ROOT) -> list[Path]:
     return sorted([*root.glob("covey-*"), *root.glob("*/covey-*")])
 
 
-def _version_1_controllers(root: Path) -> list[Path]:
-    # `unified` is the version 2 tree of a hybrid system, and has no controllers; links name joint controllers twice.
-    return [
-        path for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink() and path.name != "unified"
-    ]
+def _hierarchies(root: Path) -> list[Path]:
+    # Links name joint controllers a second time.
+    return [path for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
 def _delegate(group: Path) -> None:

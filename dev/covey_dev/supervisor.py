@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 _PAUSE_SECONDS = 1.0
+_GRACE_SECONDS = 3
 
 
 class Supervisor:
@@ -53,9 +54,16 @@ class Supervisor:
                 self._running[self._programs[name]()] = name
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
-        for pid in self._running:
-            os.kill(pid, signal.SIGTERM)
+        signal.signal(signal.SIGALRM, lambda _number, _frame: self._signal_all(signal.SIGKILL))
+        signal.alarm(_GRACE_SECONDS)
+        self._signal_all(signal.SIGTERM)
+        while self._running:
+            self._running.pop(os.wait()[0], None)
         sys.exit(0)
+
+    def _signal_all(self, number: int) -> None:
+        for pid in self._running:
+            os.kill(pid, number)
 
 
 def main() -> None:
