@@ -22,7 +22,7 @@ class Service(ValidatorServiceServicer):
     def __init__(self, session: DriverSession) -> None:
         self._session = session
 
-    async def Next(self, request: Report, context: Any) -> Work:  # type: ignore[override]  # noqa: N802, ANN401
+    async def Next(self, request: Report, context: Any) -> Work:  # noqa: N802, ANN401
         """One long poll."""
         return await self._session.next(request)
 
@@ -34,15 +34,20 @@ async def serve(session: DriverSession, socket: Path) -> AsyncIterator[None]:
     Raises:
         OSError: the socket cannot be made.
     """
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    socket.unlink(missing_ok=True)  # of a run that was killed
+    address = _prepare(socket)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", _MESSAGE_BYTES)])
     add_ValidatorServiceServicer_to_server(Service(session), server)
-    if not server.add_insecure_port(f"unix:{socket.absolute()}"):
-        raise OSError(f"cannot listen on {socket}")
+    if not server.add_insecure_port(address):
+        raise OSError(f"cannot listen on {address}")
     await server.start()
     try:
         yield
     finally:
         await server.stop(grace=1.0)
-        socket.unlink(missing_ok=True)
+        _prepare(socket)
+
+
+def _prepare(socket: Path) -> str:
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    socket.unlink(missing_ok=True)  # also of a run that was killed
+    return f"unix:{socket.absolute()}"

@@ -139,6 +139,10 @@ class Store:
             raise DoubleSignature(f"{self._site} has signed {message.body}, and must not sign {body}")
         return message
 
+    def own(self, round_number: int) -> list[Message]:
+        """What we have signed in a round, in the order in which it was signed."""
+        return [message for message in self._signed.values() if message.body.round == round_number]
+
     def add_message(self, message: Message) -> None:
         """Keep a message; on disk when this returns.
 
@@ -241,9 +245,13 @@ class Store:
         return sorted(int(path.name) for path in (self._path / "rounds").iterdir())
 
     def newest(self) -> CertifiedRound | None:
-        """The newest result, or None."""
+        """The newest result whose model is here, or None."""
         numbers = [int(path.stem) for path in (self._path / "certified").glob("*.json")]
-        return self.certified(max(numbers)) if numbers else None
+        for number in sorted(numbers, reverse=True):
+            record = self.certified(number)
+            if record is not None and self._model(record.model_digest).exists():
+                return record
+        return None
 
     def keep_models(self, digests: set[bytes]) -> None:
         """Remove all models but these."""

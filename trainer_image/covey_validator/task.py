@@ -21,6 +21,7 @@ from covey_chain.signing import Domain
 from covey_chain.types import Participant, PublishedTask, Role, TaskStatus
 from covey_exchange.codec import DENSE, SPARSELOCO, CodecSpec
 from covey_exchange.envelope import Peer
+from covey_exchange.seed import task_seed
 from eth_utils import keccak
 
 from covey_validator.errors import TaskFailed
@@ -152,7 +153,7 @@ class Task(ApiModel):
     @property
     def seed(self) -> int:
         """Seed of the program's initialisation and of the holdout split, the same at every site."""
-        return int.from_bytes(self.task_id[:8], "big")
+        return task_seed(self.task_id)
 
     def setting(
         self, round_number: int, site: str, base: bytes, cumulative: dict[str, int], session_key: bytes

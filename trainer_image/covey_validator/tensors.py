@@ -83,17 +83,18 @@ class SharedDirectory:
             raise TensorsInvalid(f'"{name}" does not have the SHA-256 that was announced')
         return parse(data, manifest, name)
 
-    def write(self, label: str, parameters: Mapping[str, Array]) -> Tensors:
+    def write(self, round_number: int, label: str, parameters: Mapping[str, Array]) -> Tensors:
         """Put a parameter set there for the driver; the same parameters give the same file."""
-        path = self._path / f"validator-{label}.safetensors"
+        path = self._path / f"validator-{round_number}-{label}.safetensors"
         data = dump(parameters)
         durable.write(path, data)
         return Tensors(file=path.name, sha256=hashlib.sha256(data).digest())
 
-    def clear(self, kind: str) -> None:
-        """Remove our files whose label starts with `kind`."""
-        for path in self._path.glob(f"validator-{kind}*.safetensors"):
-            path.unlink()
+    def clear(self, up_to_round: int) -> None:
+        """Remove our files of rounds up to this one: the driver has answered, so it is done with them."""
+        for path in self._path.glob("validator-*.safetensors"):
+            if int(path.name.split("-")[1]) <= up_to_round:
+                path.unlink()
 
 
 def write_file(path: Path, parameters: Mapping[str, Array]) -> None:

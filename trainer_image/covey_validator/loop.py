@@ -1,0 +1,220 @@
+"""Round after round until the task is done: keeps base and rewards, hands messages to the right round, catches up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from covey_chain.types import RoundResult
+from covey_exchange.codec import NonFiniteUpdate
+from covey_exchange.envelope import Message, SiteUpdate
+
+from covey_validator import catchup
+from covey_validator.catchup import CaughtUp
+from covey_validator.driver import Outcome
+from covey_validator.errors import TaskFailed
+from covey_validator.node import Base, Node
+from covey_validator.records import CertifiedRound
+from covey_validator.runner import Runner
+
+CATCH_UP_SECONDS = 1.0  # a peer may be ahead by a blink
+CATCH_UP_AGAIN_SECONDS = 3.0
+_log = logging.getLogger(__name__)
+
+
+class _Overtaken(Exception):
+    """The others have gone on without us; what they certified is at hand."""
+
+    def __init__(self, found: CaughtUp) -> None:
+        super().__init__()
+        self.found = found
+
+
+class RoundLoop:
+    """Plays all rounds of a task.
+
+    Attributes:
+        base: the newest certified model.
+        newest: the newest result.
+    """
+
+    def __init__(self, node: Node, base: Base, certified: Callable[[CertifiedRound], None]) -> None:
+        """`certified` is told of each new result, and of the newest stored one."""
+        self._node = node
+        self.base = base
+        self._certified = certified
+        self.newest: CertifiedRound | None = node.store.newest()
+        self._signed_last: set[str] = set()
+        self._signed = asyncio.Event()
+        self._runner: Runner | None = None
+        self._later: defaultdict[int, list[Message | SiteUpdate]] = defaultdict(list)
+        self._behind = asyncio.Event()
+        self._training: set[asyncio.Task[None]] = set()
+        self._show()
+
+    @property
+    def round(self) -> int:
+        """The round that is played now or next."""
+        return self.newest.round + 1 if self.newest else 1
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last round is certified."""
+        return self.newest is not None and self.newest.last
+
+    async def run(self) -> CertifiedRound:
+        """Play until the last round is certified.
+
+        Raises:
+            TaskFailed: the task cannot go on.
+        """
+        catchup.serve(self._node.exchange, self._node.store)
+        helper = asyncio.create_task(self._keep_up(), name="catch up")
+        try:
+            while not self.is_done:
+                await self._play()
+        finally:
+            helper.cancel()
+            for task in self._training:
+                task.cancel()
+            await asyncio.gather(helper, *self._training, return_exceptions=True)
+        assert self.newest is not None
+        return self.newest
+
+    async def until_last_signed(self) -> None:
+        """Wait until every other participant has signed the last result: nobody needs anything more from us."""
+        while not self._node.task.stakes.keys() <= self._signed_last | {self._node.site}:
+            await self._signed.wait()
+
+    async def listen(self) -> None:
+        """Hand what peers say to the round that it is about; runs for ever."""
+        async for item in self._node.exchange.messages():
+            about = item.header.round if isinstance(item, SiteUpdate) else item.body.round
+            if about == self._node.task.terms.rounds.count and isinstance(item, Message):
+                self._note_last(item)
+            if self._runner is not None and about == self._runner.round:
+                self._runner.deliver(item)
+            elif about >= self.round:
+                self._later[about].append(item)
+                if about > self.round:
+                    self._behind.set()
+
+    def _note_last(self, message: Message) -> None:
+        if isinstance(message.body, RoundResult):
+            self._signed_last.add(message.site)
+            self._signed.set()
+            self._signed = asyncio.Event()
+
+    async def _play(self) -> None:
+        node, number = self._node, self.round
+        began = time.monotonic()
+        setting = node.task.setting(number, node.site, self.base.digest, dict(self.base.cumulative), node.session_key)
+        # Messages of the round before stay: a peer may still lack a signature of it.
+        node.exchange.prune(number - 1)
+        self._runner = Runner(node, setting, self.base, self._train, self._behind.set)
+        try:
+            record, parameters = await self._runner.run(self._later.pop(number, []))
+            found = CaughtUp((record,), parameters)
+        except _Overtaken as overtaken:
+            found = overtaken.found
+            _log.info("caught up from round %d to %d", number, found.records[-1].round)
+        finally:
+            self._runner = None
+            node.session.drop_waiting()
+        await asyncio.to_thread(self._advance, found)
+        node.progress.round_seconds.append((time.monotonic() - began) / len(found.records))
+        self._show()
+
+    def _advance(self, found: CaughtUp) -> None:
+        """Make certified rounds ours; on disk when this returns."""
+        store, last = self._node.store, found.records[-1]
+        store.put_model(found.parameters)
+        for record in found.records:
+            if store.certified(record.round) is None:
+                store.certify(record)
+        for record in found.records:
+            store.finish_round(record, self._node.manifest)
+        before = self.base.digest
+        self.base = Base(found.parameters, last.model_digest, last.rewards)
+        self.newest = last
+        store.keep_models({before, last.model_digest})
+        for number in [number for number in self._later if number < self.round]:
+            del self._later[number]
+
+    def _show(self) -> None:
+        progress, newest = self._node.progress, self.newest
+        progress.rounds = self._node.task.terms.rounds.count
+        progress.model_digest = self.base.digest
+        self._node.store.put_counters(
+            {
+                "bytesSent": progress.bytes_sent,
+                "rawBytes": progress.raw_bytes,
+                "payloadBytes": progress.payload_bytes,
+            }
+        )
+        if newest is not None:
+            self._certified(newest)
+            progress.round = newest.round
+            progress.reward = newest.rewards[self._node.site]
+            if newest.loss_nano is not None:
+                progress.loss = newest.loss_nano / 1e9
+            verdict = "accepted" if newest.accepted else "discarded"
+            _log.info("round %d certified: %s, loss %s", newest.round, verdict, progress.loss)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def _train(self, runner: Runner) -> None:
+        task = asyncio.create_task(self._train_round(runner), name=f"train round {runner.round}")
+        self._training.add(task)
+        task.add_done_callback(self._training.discard)
+
+    async def _train_round(self, runner: Runner) -> None:
+        """Have a round trained; what comes when the round is over stays in the error feedback."""
+        node = self._node
+        try:
+            base = await asyncio.to_thread(node.shared.write, runner.round, "base", runner.base.parameters)
+            outcome = await node.session.train(runner.round, base)
+            node.shared.clear(runner.round - 1)
+            if self._runner is runner:
+                runner.trained(outcome)
+            else:
+                await self._absorb(runner.round, outcome)
+        except TaskFailed as failure:
+            (self._runner or runner).fail(failure)
+
+    async def _absorb(self, number: int, outcome: Outcome) -> None:
+        node = self._node
+        residual = await asyncio.to_thread(node.store.residual, node.manifest)
+        try:
+            residual.values = residual.plus(outcome.delta)
+        except NonFiniteUpdate as error:
+            _log.warning("the late update of round %d is dropped: %s", number, error)
+            return
+        await asyncio.to_thread(node.store.put_residual, residual)
+        _log.info("the update of round %d came when it was over; it is kept for the next", number)
+
+    # --- coming back ------------------------------------------------------------------------------------------------
+
+    async def _keep_up(self) -> None:
+        """When peers are ahead, get what they certified and end the round with it."""
+        while True:
+            await self._behind.wait()
+            self._behind.clear()
+            await asyncio.sleep(CATCH_UP_SECONDS)
+            runner = self._runner
+            if runner is None or not self._is_behind(runner):
+                continue
+            node = self._node
+            held = {self.base.digest: self.base.parameters}
+            found = await catchup.ask(node.exchange, node.task.signers, node.manifest, node.site, runner.round, held)
+            if found is not None and self._runner is runner:
+                runner.fail(_Overtaken(found))
+            elif self._is_behind(runner):
+                await asyncio.sleep(CATCH_UP_AGAIN_SECONDS)
+                self._behind.set()
+
+    def _is_behind(self, runner: Runner) -> bool:
+        return self._runner is runner and (runner.is_overtaken or any(n > runner.round for n in self._later))

@@ -1,0 +1,75 @@
+"""What all parts of one validator share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from covey_chain.types import Signable
+from covey_exchange.codec import CodecSpec, Update, decode
+from covey_exchange.envelope import Message, SiteUpdate
+from covey_exchange.exchange import Exchange
+from covey_exchange.manifest import Array, Manifest
+
+from covey_validator.driver import DriverSession
+from covey_validator.progress import Progress
+from covey_validator.store import Store
+from covey_validator.task import Task
+from covey_validator.tensors import SharedDirectory
+
+
+@dataclass
+class Node:
+    """One site's parts for one task.
+
+    Attributes:
+        task: replaced when participants change keys or end points on chain.
+        session_key: 32 bytes; signs everything.
+        holdout_examples: records that this site can judge on.
+    """
+
+    task: Task
+    site: str
+    session_key: bytes
+    store: Store
+    exchange: Exchange
+    session: DriverSession
+    shared: SharedDirectory
+    manifest: Manifest
+    holdout_examples: int
+    progress: Progress
+
+    @property
+    def codec(self) -> CodecSpec:
+        """Codec of the task."""
+        return self.task.codec
+
+    def sign(self, body: Signable, attachment: bytes = b"") -> Message:
+        """Sign once: what was signed for the same slot before is given back; on disk when this returns.
+
+        Raises:
+            DoubleSignature: something else was signed for the slot.
+        """
+        known = self.store.signed(body)
+        if known is not None:
+            return known
+        message = self.exchange.roster.verify(self.exchange.roster.seal(body, self.session_key, attachment))
+        self.store.add_message(message)
+        return message
+
+    def decode(self, update: SiteUpdate) -> Update:
+        """The tensors of an update.
+
+        Raises:
+            DecodeError: it is no canonical update; names the site.
+        """
+        return decode(update.payload, self.codec, self.manifest, update.site)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that a round starts from, and the rewards until then."""
+
+    parameters: dict[str, Array]
+    digest: bytes
+    cumulative: Mapping[str, int]

@@ -1,0 +1,63 @@
+"""How far this site is: what people and the operator see, changed by the loop and read by the status server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """Numbers and words of one validator.
+
+    Attributes:
+        round: rounds that are certified.
+        rounds: rounds of the task.
+        phase: one word.
+        message: what happens now, or what keeps it.
+        loss: median holdout loss of the newest model.
+        metrics: of the newest candidate on our own holdout.
+        raw_bytes: float32 bytes of the updates that we sent.
+        payload_bytes: their bytes as encoded.
+        bytes_before: exchange bytes of earlier lives of this validator.
+        reward: cumulative reward of this site in base units.
+        round_seconds: how long the rounds of this life took.
+    """
+
+    task: str
+    rounds: int = 0
+    round: int = 0
+    phase: str = "Starting"
+    message: str = ""
+    loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    raw_bytes: int = 0
+    payload_bytes: int = 0
+    bytes_before: int = 0
+    bytes_now: int = 0
+    peers: int = 0
+    peers_connected: int = 0
+    reward: int = 0
+    token_decimals: int = 18
+    model_digest: bytes | None = None
+    transactions: list[tuple[str, str]] = field(default_factory=list)
+    round_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Exchange bytes, framing included, over all lives of this validator."""
+        return self.bytes_before + self.bytes_now
+
+    @property
+    def compression_ratio(self) -> float | None:
+        """float32 bytes by encoded bytes."""
+        return self.raw_bytes / self.payload_bytes if self.payload_bytes else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Rounds left by the mean of the last ten."""
+        recent = self.round_seconds[-10:]
+        return (self.rounds - self.round) * sum(recent) / len(recent) if recent else None
+
+    def say(self, phase: str, message: str) -> None:
+        """Set phase and message."""
+        self.phase, self.message = phase, message

@@ -1,0 +1,364 @@
+"""The shell around one round: carries the machine's actions out and brings their outcome back as events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+
+from covey_api.quantity import ratio
+from covey_api.status import Reason
+from covey_chain.types import ScoreReveal, Signable, UpdateHeader
+from covey_exchange import segments
+from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
+from covey_exchange.envelope import Message, SiteUpdate
+from covey_exchange.errors import UpdateUnavailable
+from covey_exchange.manifest import Array, model_digest
+from covey_exchange.merge import RoundMerge
+
+from covey_validator import round as machine
+from covey_validator import scoring, selection
+from covey_validator.driver import Outcome
+from covey_validator.errors import TaskFailed
+from covey_validator.node import Base, Node
+from covey_validator.records import CertifiedRound, Reveal
+from covey_validator.round_types import (
+    Absorb,
+    Accuse,
+    Action,
+    Begin,
+    CatchUp,
+    Certified,
+    Deadline,
+    Elapsed,
+    Encode,
+    Evaluate,
+    Evaluated,
+    Event,
+    Fail,
+    Fetch,
+    Heard,
+    KeepScores,
+    Merge,
+    Merged,
+    Send,
+    SetTimer,
+    Setting,
+    Train,
+    Trained,
+    UpdateArrived,
+    ViewTimer,
+)
+from covey_validator.scoring import Scores
+from covey_validator.store import DoubleSignature
+
+VIEW_SECONDS = 4.0
+VIEW_SECONDS_MORE = 2.0  # with each view, so that a slow network is met at some point
+REVEAL_SECONDS_MAX = 30
+REFETCH_SECONDS = 2.0
+WITHOUT = "without:"
+_log = logging.getLogger(__name__)
+
+Finished = tuple[CertifiedRound, dict[str, Array]]
+
+
+class Runner:
+    """Plays one round to its certificate.
+
+    Args:
+        node: the site's parts.
+        setting: what is fixed beforehand.
+        base: the model to start from.
+        train: asks for this round's training; the outcome comes to `trained`.
+        behind: called when the others have certified something else.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        setting: Setting,
+        base: Base,
+        train: Callable[[Runner], None],
+        behind: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._setting = setting
+        self._base = base
+        self._train = train
+        self._behind = behind
+        self._queue: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._tasks: set[asyncio.Task[Event | None]] = set()
+        self._outcome: Outcome | None = None
+        self._decoded: dict[bytes, Update] = {}
+        self._merge: RoundMerge | None = None
+        self._candidate: dict[str, Array] = {}
+        self._finished: Finished | None = None
+        self._state = machine.resume(setting, node.store.load_messages(setting.round, node.exchange.roster))
+
+    @property
+    def round(self) -> int:
+        """Which round."""
+        return self._setting.round
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether more than 2/3 of the stake signed another result than ours."""
+        return "catch up" in self._state.done
+
+    @property
+    def base(self) -> Base:
+        """The model that the round starts from."""
+        return self._base
+
+    def deliver(self, item: Message | SiteUpdate) -> None:
+        """A message or update of this round from a peer."""
+        if isinstance(item, SiteUpdate):
+            self._start(self._take(item))
+        else:
+            self._queue.put_nowait(Heard(item))
+
+    def trained(self, outcome: Outcome) -> None:
+        """The driver has finished the inner steps of this round."""
+        self._outcome = outcome
+        self._queue.put_nowait(Trained(outcome.samples))
+
+    def fail(self, error: Exception) -> None:
+        """End the round with an error."""
+        self._queue.put_nowait(error)
+
+    async def run(self, early: Iterable[Message | SiteUpdate]) -> Finished:
+        """Play the round.
+
+        Args:
+            early: what came of this round while the last one was still going on.
+
+        Returns:
+            The certified result, and the model that it leaves behind.
+
+        Raises:
+            TaskFailed: the task cannot go on.
+        """
+        try:
+            await self._say_again()
+            for item in early:
+                self.deliver(item)
+            await self._feed(Begin())
+            while self._finished is None:
+                event = await self._queue.get()
+                if isinstance(event, Exception):
+                    raise event
+                await self._feed(event)
+            return self._finished
+        finally:
+            await self._stop()
+
+    async def _say_again(self) -> None:
+        """Send once more what we had said before a restart; our own update counts as arrived."""
+        for message in self._node.store.own(self.round):
+            if isinstance(message.body, UpdateHeader):
+                payload = self._node.store.update(self.round)
+                self._node.exchange.offer(message.envelope, payload)
+                await self._feed_update(SiteUpdate(message, message.body, payload))
+            else:
+                self._node.exchange.broadcast(message.envelope)
+
+    async def _stop(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _feed(self, event: Event) -> None:
+        self._state, actions = machine.step(self._state, event)
+        progress = self._node.progress
+        if progress.phase != self._state.phase:
+            progress.say(self._state.phase, f"round {self.round} of {progress.rounds}")
+        for action in actions:
+            await self._act(action)
+
+    async def _act(self, action: Action) -> None:
+        match action:
+            case Train():
+                if not self._node.store.is_absorbed(self.round):
+                    self._train(self)
+            case Encode(samples):
+                await self._encode(samples)
+            case Absorb():
+                await self._absorb()
+            case Send(body, attachment):
+                await self._send(body, attachment)
+            case SetTimer(timer):
+                later = asyncio.get_running_loop().call_later
+                self._timers.append(later(self._seconds(timer), self._queue.put_nowait, Elapsed(timer)))
+            case Fetch(digest):
+                self._start(self._fetch(digest))
+            case Merge(selected):
+                await self._merge_updates(dict(selected))
+            case Evaluate(sites):
+                self._start(self._evaluate(sites))
+            case KeepScores(scores):
+                self._node.store.put_scores(self.round, scores)
+            case Accuse(first, second):
+                _log.error("%s signed twice for one slot: %s and %s", first.message.site, first, second)
+            case Certified():
+                await self._certify(action)
+            case CatchUp():
+                self._behind()
+            case Fail(reason, message):
+                raise TaskFailed(reason, message, user_error=True)
+
+    # --- our update -------------------------------------------------------------------------------------------------
+
+    async def _encode(self, samples: int) -> None:
+        assert self._outcome is not None
+        node, setting = self._node, self._setting
+        residual = await asyncio.to_thread(node.store.residual, node.manifest)
+        try:
+            payload = await asyncio.to_thread(encode, self._outcome.delta, residual, node.codec, node.manifest)
+        except NonFiniteUpdate as error:
+            raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
+        await asyncio.to_thread(node.store.put_update, self.round, payload, residual)
+        header = UpdateHeader(
+            task_id=setting.task_id,
+            round=self.round,
+            attempt=0,
+            site=setting.site,
+            base=setting.base,
+            codec=setting.codec,
+            length=len(payload),
+            root=segments.payload_root(payload),
+            samples=samples,
+        )
+        message = node.sign(header)
+        node.exchange.offer(message.envelope, payload)
+        node.progress.raw_bytes += 4 * node.manifest.parameters
+        node.progress.payload_bytes += len(payload)
+        await self._feed_update(SiteUpdate(message, header, payload))
+
+    async def _absorb(self) -> None:
+        assert self._outcome is not None
+        residual = await asyncio.to_thread(self._node.store.residual, self._node.manifest)
+        try:
+            residual.values = residual.plus(self._outcome.delta)
+        except NonFiniteUpdate as error:
+            raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
+        await asyncio.to_thread(self._node.store.put_absorbed, self.round, residual)
+        _log.info("round %d was closed before our update was ready; it is kept for the next", self.round)
+
+    # --- messages and updates ---------------------------------------------------------------------------------------
+
+    async def _send(self, body: Signable, attachment: bytes) -> None:
+        try:
+            message = self._node.sign(body, attachment)
+        except DoubleSignature as error:
+            # Only after the state was lost and our own earlier words came back from peers: stay silent, never lie.
+            _log.error("not signed: %s", error)
+            return
+        self._node.exchange.broadcast(message.envelope)
+        await self._feed(Heard(message))
+
+    async def _fetch(self, digest: bytes) -> Event | None:
+        while digest not in self._decoded:
+            try:
+                return await self._take(await self._node.exchange.fetch(digest))
+            except UpdateUnavailable as error:
+                _log.info("%s", error)
+            await asyncio.sleep(REFETCH_SECONDS)
+        return None
+
+    async def _take(self, update: SiteUpdate) -> Event | None:
+        try:
+            self._decoded[update.digest] = await asyncio.to_thread(self._node.decode, update)
+        except DecodeError as error:
+            _log.warning("an update that its site signed is not valid: %s", error)
+            return None
+        return UpdateArrived(update.message)
+
+    async def _feed_update(self, update: SiteUpdate) -> None:
+        event = await self._take(update)
+        if event is not None:
+            await self._feed(event)
+
+    # --- merge, scores, result --------------------------------------------------------------------------------------
+
+    async def _merge_updates(self, selected: dict[str, bytes]) -> None:
+        updates = [(site, self._decoded[digest]) for site, digest in selected.items()]
+        rate = float(ratio(self._node.task.terms.aggregation.outer_learning_rate))
+        self._merge = await asyncio.to_thread(RoundMerge, self._base.parameters, updates, rate)
+        self._candidate = await asyncio.to_thread(self._merge.candidate)
+        await self._feed(Merged(await asyncio.to_thread(model_digest, self._candidate)))
+
+    async def _evaluate(self, sites: tuple[str, ...]) -> Event:
+        stored = self._node.store.scores(self.round)
+        if stored is not None:
+            return Evaluated(Scores.decode(stored, sites) if stored != scoring.ABSTENTION else None)
+        if self._node.holdout_examples < self._node.task.terms.validation.min_holdout:
+            _log.info("round %d: too few holdout records to judge; abstaining", self.round)
+            return Evaluated(None)
+        merge, shared = self._merge, self._node.shared
+        assert merge is not None
+        files = {
+            "base": await asyncio.to_thread(shared.write, self.round, "base", self._base.parameters),
+            "candidate": await asyncio.to_thread(shared.write, self.round, "candidate", self._candidate),
+        }
+        for site in sites:
+            model = await asyncio.to_thread(merge.without, site)
+            files[WITHOUT + site] = await asyncio.to_thread(shared.write, self.round, f"without-{site}", model)
+        found = await self._node.session.evaluate(self.round, files)
+        shared.clear(self.round)
+        self._node.progress.metrics = dict(found["candidate"].metrics)
+        losses = {label: scoring.nano_loss(e.loss_sum, e.examples) for label, e in found.items()}
+        return Evaluated(Scores(losses["base"], losses["candidate"], {site: losses[WITHOUT + site] for site in sites}))
+
+    async def _certify(self, certified: Certified) -> None:
+        store, state, verdict = self._node.store, self._state, certified.verdict
+        result = verdict.result
+        scores = state.selections[result.scores_root]
+        counted = [state.reveals[digest] for digest in selection.decode(scores).values()]
+        record = CertifiedRound(
+            **{name: getattr(result, name) for name in result.__dataclass_fields__},
+            signatures=self._node.task.signers.ascending(
+                {message.site: message.envelope.signature for message in certified.signatures}
+            ),
+            updates=state.selections[result.updates_root],
+            scores=scores,
+            reveals=[_reveal(message) for message in counted],
+            rewards=dict(verdict.cumulative),
+            loss_nano=verdict.loss,
+        )
+        model = self._candidate if result.accepted else self._base.parameters
+        await asyncio.to_thread(store.put_model, model)
+        store.certify(record)
+        self._finished = record, model
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def _seconds(self, timer: Deadline | ViewTimer) -> float:
+        if isinstance(timer, ViewTimer):
+            return VIEW_SECONDS + VIEW_SECONDS_MORE * timer.view
+        deadline = self._node.task.deadline_seconds
+        return min(deadline, REVEAL_SECONDS_MAX) if timer == Deadline.REVEALS else deadline
+
+    def _start(self, work: Coroutine[object, object, Event | None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Event | None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception):
+            self._queue.put_nowait(error)
+        elif error is None and (event := task.result()) is not None:
+            self._queue.put_nowait(event)
+
+
+def _reveal(message: Message) -> Reveal:
+    body = message.body
+    assert isinstance(body, ScoreReveal)
+    return Reveal(site=message.site, salt=body.salt, scores=message.envelope.attachment)
