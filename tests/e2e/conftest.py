@@ -1,0 +1,38 @@
+"""The three clusters of the demo, once for all tests; nothing of them is left afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from covey_demo import machine, manifests, story
+from covey_demo.members import EXAMPLE, PLANNER
+from covey_demo.story import Stage
+from covey_dev import cluster, teardown
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    try:
+        yield story.prepare()
+    finally:
+        machine.down()
+        assert teardown.leftovers() == []
+        assert cluster.known() == []
+
+
+@pytest.fixture(scope="session")
+def make_task(stage: Stage) -> Callable[..., dict[str, Any]]:
+    """The example's task under another name, with other terms."""
+    text = (EXAMPLE / "task.yaml").read_text()
+
+    def make(name: str, **changes: Any) -> dict[str, Any]:
+        return manifests.task(text, stage.program, name=name, **changes)
+
+    return make
+
+
+@pytest.fixture
+def planner(stage: Stage) -> Any:
+    return stage.clusters[PLANNER.name]
