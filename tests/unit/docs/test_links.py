@@ -104,8 +104,8 @@ def test_every_page_can_be_reached_from_the_index():
         page = waiting.pop()
         for target in LINK.findall(prose(page)):
             linked = (page.parent / target.partition("#")[0]).resolve()
-            if linked.suffix == ".md" and linked.is_file() and linked not in known:
-                known.add(linked)
-                waiting.append(linked)
+            new = {linked, *linked.glob("*.md")} - known  # a link to a folder shows its pages
+            known |= new
+            waiting += [found for found in new if found.suffix == ".md" and found.is_file()]
 
     assert {name(page) for page in (ROOT / "docs").rglob("*.md")} <= {name(page) for page in known}
