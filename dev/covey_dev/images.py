@@ -127,7 +127,7 @@ def _build(image: Image, variant: Variant, base: str, local: str) -> None:
         mounts.append(f"{stubs}:/mnt/trim:ro")
     volumes = [part for mount in mounts for part in ("--volume", mount)]
     buildah(
-        "bud", "--runtime=runc", "--network=host", "--pull=never", "--layers", "--quiet",
+        "bud", "--runtime=runc", "--network=host", "--pull=never", "--layers", "--force-rm", "--quiet",
         *arguments, *volumes,
         "--file", str(paths.REPOSITORY / image.dockerfile), "--tag", local, str(paths.REPOSITORY),
     )  # fmt: skip

@@ -1,7 +1,10 @@
 """Debian packages that the clusters need; installed when missing, never upgraded or removed."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 from covey_dev.artifact import locked
 from covey_dev.errors import UnsupportedError
@@ -39,12 +42,28 @@ def ensure() -> None:
         raise UnsupportedError(f"missing packages: {names}", f"Run `sudo apt-get install {names}`, then this again.")
     if not shutil.which("apt-get"):
         raise UnsupportedError(f"missing programs of: {names}", "Install them with this system's package manager.")
-    with locked(cache() / "apt"), step(f"installing Debian packages: {names}"):
+    with locked(cache() / "apt"), step(f"installing Debian packages: {names}"), _no_services_started():
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        # Services of these packages must not start: the clusters run containerd and the registry themselves.
-        mask = {"RUNLEVEL": "1"}
         run("apt-get", "update", "-q", env=quiet)
-        run("apt-get", "install", "-q", "-y", "--no-install-recommends", *missing, env=quiet | mask)
+        run("apt-get", "install", "-q", "-y", "--no-install-recommends", *missing, env=quiet)
+        services = sorted({"containerd", "docker-registry"} & set(missing))
+        if services and Path("/run/systemd/system").exists():
+            run("systemctl", "disable", *services)
+
+
+@contextlib.contextmanager
+def _no_services_started() -> Iterator[None]:
+    """Debian starts a package's service when it is installed, unless `policy-rc.d` answers 101; ours run apart."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():  # the machine has its own rule
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 def _missing() -> list[str]:
