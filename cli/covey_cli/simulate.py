@@ -285,4 +285,4 @@ def _progress(states: list[dict[str, Any]], rounds: int) -> str:
 
 
 def _verdict(fine: bool, claim: str) -> None:
-    console.print(f"[green]✓[/green] {claim}" if fine else f"[red]✗ not true: {claim}[/red]")
+    console.print(f"[green]✓[/green] {claim}" if fine else f"[red]✗ not true: {claim}[/red]", soft_wrap=True)
