@@ -77,7 +77,9 @@ async def _reconcile_task(world: World, obj: Object) -> float:
                 break
         elif not changed:
             break
-    world.progress.watch(key_of(obj), plan.watch_head)
+    if task.spec is not None:
+        subnet_key = (SUBNET.kind, task.namespace, task.spec.subnet)
+        world.progress.watch(key_of(obj), plan.watch_head, subnet_key)
     await _show(world, obj, plan.status.wire(), plan.status.conditions)
     return plan.wake_seconds
 

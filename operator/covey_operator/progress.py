@@ -27,19 +27,25 @@ class ProgressPoller:
         self._wake = wake
         self._port = port
         self._heads: dict[Key, str] = {}
+        self._subnets: dict[Key, Key] = {}
         self._answers: dict[Key, Progress] = {}
 
-    def watch(self, key: Key, head_ip: str | None) -> None:
-        """Ask this head from now on; None asks no more but keeps the last answer."""
+    def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
+        """Ask this head from now on; None asks no more but keeps the last answer.
+
+        The Subnet is woken too when peers become reachable or unreachable: that is all it shows of progress.
+        """
         if head_ip is None:
             self._heads.pop(key, None)
         else:
             self._heads[key] = head_ip
+            self._subnets[key] = subnet
 
     def forget(self, key: Key) -> None:
         """The task is gone."""
         self._heads.pop(key, None)
         self._answers.pop(key, None)
+        self._subnets.pop(key, None)
 
     def answer(self, key: Key) -> Progress | None:
         """The newest answer."""
@@ -63,6 +69,14 @@ class ProgressPoller:
             # A validator that starts, ends or hangs shows in its pod's status; the last answer stands meanwhile.
             log.debug("no progress from %s at %s: %s", key, head_ip, error)
             return
-        if self._heads.get(key) == head_ip and fresh != self._answers.get(key):
-            self._answers[key] = fresh
-            self._wake(key)
+        before = self._answers.get(key)
+        if self._heads.get(key) != head_ip or fresh == before:
+            return
+        self._answers[key] = fresh
+        self._wake(key)
+        if before is None or _reachable(before) != _reachable(fresh):
+            self._wake(self._subnets[key])
+
+
+def _reachable(progress: Progress) -> tuple[bool, bool]:
+    return bool(progress.peers), bool(progress.peers_connected)

@@ -114,9 +114,7 @@ async def _stop(stop: asyncio.Event) -> None:
     raise StopRequested
 
 
-async def _watch(
-    settings: Settings, wake: Callable[[Key], None], handle_signals: Callable[[], None] | None
-) -> None:
+async def _watch(settings: Settings, wake: Callable[[Key], None], handle_signals: Callable[[], None] | None) -> None:
     scope: dict[str, Any] = (
         {"namespaces": list(settings.watch_namespaces)} if settings.watch_namespaces else {"clusterwide": True}
     )
