@@ -34,7 +34,7 @@ def nano_loss(loss_sum: float, examples: int) -> int:
     mean = loss_sum / examples
     if not math.isfinite(mean):
         return LOSS_LIMIT
-    return max(-LOSS_LIMIT, min(LOSS_LIMIT, round(mean * NANO)))
+    return round(max(-LOSS_LIMIT, min(LOSS_LIMIT, mean * NANO)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,228 @@
+"""The driver's side of the socket, with a real gRPC client."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from covey_exchange.manifest import Array
+from covey_exchange.proto import driver_pb2 as wire
+from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
+from covey_validator import driver, service, tensors
+from covey_validator.driver import DriverSession
+from covey_validator.errors import TaskFailed
+from covey_validator.tensors import SharedDirectory
+from safetensors.numpy import load, save
+from world import MANIFEST, model
+
+HELLO = wire.Report(hello=wire.Hello(ray_version="2.60", workers=2))
+
+
+class Client:
+    """A driver that speaks by hand."""
+
+    def __init__(self, channel: grpc.aio.Channel, shared: Path) -> None:
+        self.shared = shared
+        self._next = ValidatorServiceStub(channel).Next
+
+    async def say(self, report: wire.Report) -> wire.Work:
+        return await asyncio.wait_for(self._next(report), 10)  # type: ignore[no-any-return]
+
+    def put(self, name: str, parameters: dict[str, Array]) -> wire.Tensors:
+        data = save(parameters)
+        (self.shared / name).write_bytes(data)
+        return wire.Tensors(file=name, sha256=hashlib.sha256(data).digest())
+
+    async def join(self) -> None:
+        await self.say(HELLO)
+
+    def initialised(self, parameters: dict[str, Array] | None = None) -> wire.Report:
+        files = self.put("driver-initial", parameters or model())
+        return wire.Report(initialised=wire.Initialised(parameters=files, train_examples=80, holdout_examples=20))
+
+
+@asynccontextmanager
+async def connected(tmp_path: Path, session: DriverSession) -> AsyncIterator[Client]:
+    async with (
+        service.serve(session, tmp_path / "validator.sock"),
+        grpc.aio.insecure_channel(f"unix:{tmp_path / 'validator.sock'}") as channel,
+    ):
+        yield Client(channel, tmp_path)
+
+
+def _session(tmp_path: Path) -> DriverSession:
+    # Futures belong to a loop, so the tests make the session inside one.
+    return DriverSession('{"name":"x"}', 7, SharedDirectory(tmp_path))
+
+
+def trained(client: Client, round_number: int, delta: dict[str, Array]) -> wire.Report:
+    files = client.put(f"driver-delta-{round_number}", delta)
+    return wire.Report(trained=wire.Trained(round=round_number, delta=files, samples=80, loss=0.5))
+
+
+async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_path: Path):
+    session = _session(tmp_path)
+    async with connected(tmp_path, session) as client:
+        work = await client.say(HELLO)
+        assert (work.initialise.terms_json, work.initialise.seed) == ('{"name":"x"}', 7)
+        assert (session.ray_version, session.workers) == ("2.60", 2)
+
+        base = SharedDirectory(tmp_path).write(1, "base", model())
+        training = asyncio.create_task(session.train(1, base))
+        work = await client.say(client.initialised())
+        assert (work.train.round, work.train.base) == (1, base)
+        start = await session.start()
+        assert (start.train_examples, start.holdout_examples) == (80, 20)
+        np.testing.assert_array_equal(load((tmp_path / base.file).read_bytes())["weight"], model()["weight"])
+
+        evaluating = asyncio.create_task(session.evaluate(1, {"base": base}))
+        await asyncio.sleep(0)
+        work = await client.say(trained(client, 1, model(0.25)))
+        outcome = await training
+        assert (outcome.samples, outcome.loss, float(outcome.delta["weight"][0, 0])) == (80, 0.5, 0.25)
+        assert [candidate.label for candidate in work.evaluate.candidates] == ["base"]
+
+        ending = asyncio.create_task(session.finish("RoundsDone", "all done", 10))
+        answer = wire.Evaluation(label="base", loss_sum=5, examples=20, metrics={"auc": 0.9})
+        work = await client.say(wire.Report(evaluated=wire.Evaluated(round=1, evaluations=[answer])))
+        assert (await evaluating)["base"].metrics["auc"] == 0.9
+        assert (work.finish.reason, work.finish.message) == ("RoundsDone", "all done")
+        await ending
+
+
+async def test_a_driver_that_comes_back_is_told_again_what_to_do(tmp_path: Path):
+    session = _session(tmp_path)
+    async with connected(tmp_path, session) as client:
+        training = asyncio.create_task(session.train(3, SharedDirectory(tmp_path).write(3, "base", model())))
+        await client.join()
+        first = await client.say(client.initialised())
+        assert (await client.say(HELLO)).HasField("initialise")  # it died and starts anew
+        assert await client.say(client.initialised()) == first
+        polling = asyncio.create_task(client.say(trained(client, 3, model(1.0))))
+        assert (await training).samples == 80
+        polling.cancel()
+
+
+async def test_no_work_is_answered_with_wait_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver, "POLL_SECONDS", 0.05)
+    session = _session(tmp_path)
+    async with connected(tmp_path, session) as client:
+        await client.join()
+        assert (await client.say(client.initialised())).HasField("wait")
+        assert (await client.say(wire.Report(idle=wire.Idle()))).HasField("wait")
+
+
+async def test_work_whose_round_is_over_is_taken_back(tmp_path: Path):
+    session = _session(tmp_path)
+    base = SharedDirectory(tmp_path).write(1, "base", model())
+    async with connected(tmp_path, session) as client:
+        stale = asyncio.create_task(session.evaluate(1, {"base": base}))
+        await asyncio.sleep(0)
+        session.drop_waiting()
+        fresh = asyncio.create_task(session.train(2, base))
+        await client.join()
+        work = await client.say(client.initialised())
+        assert work.train.round == 2
+        await asyncio.gather(stale, return_exceptions=True)
+        assert stale.cancelled()
+        fresh.cancel()
+
+
+async def test_a_failure_of_the_program_reaches_the_validator(tmp_path: Path):
+    session = _session(tmp_path)
+    async with connected(tmp_path, session) as client:
+        failure = wire.Failure(reason="EntrypointNotFound", message="no such class", user_error=True)
+        polling = asyncio.create_task(client.say(wire.Report(failure=failure)))
+        failed = await asyncio.wait_for(session.failed(), 10)
+        assert (failed.reason, failed.message, failed.user_error) == ("EntrypointNotFound", "no such class", True)
+        polling.cancel()
+
+
+def bad_sha(client: Client) -> wire.Tensors:
+    return wire.Tensors(file=client.put("driver-bad", model()).file, sha256=bytes(32))
+
+
+def outside(client: Client) -> wire.Tensors:
+    data = save(model())
+    (client.shared.parent / "outside").write_bytes(data)
+    return wire.Tensors(file="../outside", sha256=hashlib.sha256(data).digest())
+
+
+def link(client: Client) -> wire.Tensors:
+    files = client.put("driver-real", model())
+    (client.shared / "driver-link").symlink_to(client.shared / "driver-real")
+    return wire.Tensors(file="driver-link", sha256=files.sha256)
+
+
+def not_a_number(client: Client) -> wire.Tensors:
+    return client.put("driver-nan", {**model(), "bias": np.array([0, np.nan, 0, 0], dtype=np.float32)})
+
+
+def other_shape(client: Client) -> wire.Tensors:
+    return client.put("driver-shape", {**model(), "bias": np.zeros(5, dtype=np.float32)})
+
+
+def doubles(client: Client) -> wire.Tensors:
+    return client.put("driver-f64", {n: a.astype(np.float64) for n, a in model().items()})  # type: ignore[misc]
+
+
+def garbage(client: Client) -> wire.Tensors:
+    (client.shared / "driver-garbage").write_bytes(b"\x80\x04pickle")
+    return wire.Tensors(file="driver-garbage", sha256=hashlib.sha256(b"\x80\x04pickle").digest())
+
+
+def huge(client: Client) -> wire.Tensors:
+    data = b"\0" * (tensors.bytes_limit(MANIFEST) + 1)
+    (client.shared / "driver-huge").write_bytes(data)
+    return wire.Tensors(file="driver-huge", sha256=hashlib.sha256(data).digest())
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (bad_sha, "SHA-256"),
+        (outside, "plain file name"),
+        (link, "cannot be read"),
+        (not_a_number, 'tensor "bias" has NaN'),
+        (other_shape, 'tensor "bias"'),
+        (doubles, "float64"),
+        (garbage, "driver-garbage"),
+        (huge, "more than"),
+        (lambda _client: wire.Tensors(file="driver-none", sha256=bytes(32)), "No such file"),
+    ],
+)
+async def test_tensors_are_checked_before_use(tmp_path: Path, make: object, word: str):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    session = _session(shared)
+    async with connected(shared, session) as client:
+        base = SharedDirectory(shared).write(1, "base", model())
+        training = asyncio.create_task(session.train(1, base))
+        await client.join()
+        await client.say(client.initialised())
+        files = make(client)  # type: ignore[operator]
+        report = wire.Report(trained=wire.Trained(round=1, delta=files, samples=1, loss=0))
+        polling = asyncio.create_task(client.say(report))
+        with pytest.raises(TaskFailed, match=word) as failed:
+            await asyncio.wait_for(training, 10)
+        assert failed.value.reason == "ProgramError"
+        polling.cancel()
+
+
+def test_the_same_model_gives_the_same_file(tmp_path: Path):
+    shared = SharedDirectory(tmp_path)
+    assert shared.write(1, "base", model(3.0)) == shared.write(1, "base", dict(reversed(model(3.0).items())))
+
+
+def test_files_of_rounds_that_are_over_are_removed(tmp_path: Path):
+    shared = SharedDirectory(tmp_path)
+    for number in (1, 2, 10):
+        shared.write(number, "base", model())
+    shared.clear(2)
+    assert [path.name for path in tmp_path.iterdir()] == ["validator-10-base.safetensors"]

@@ -1,0 +1,185 @@
+"""What is on disk survives a crash at any moment, and keeps the site honest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from covey_chain.types import UpdateHeader, Vote
+from covey_exchange.codec import encode
+from covey_validator import durable
+from covey_validator.store import DoubleSignature, Start, Store
+from covey_validator.task import Task
+from world import KEYS, MANIFEST, OWNERS, TASK_ID, model, record, roster, said, task
+
+A = OWNERS[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, A)
+
+
+def vote(value: bytes = b"\x01" * 32, view: int = 0) -> Vote:
+    return Vote(TASK_ID, 1, 0, view, 1, value, A)
+
+
+def header(root: bytes = bytes(32)) -> UpdateHeader:
+    return UpdateHeader(TASK_ID, 1, 0, A, bytes(32), bytes(32), 3, root, 5)
+
+
+def test_a_restart_finds_the_very_same_bytes(store: Store, tmp_path: Path):
+    message = said(vote())
+    store.add_message(message)
+    again = Store(tmp_path, A)
+    assert again.load_messages(1, roster()) == [message]
+    assert again.signed(vote()) == message
+    assert again.own(1) == [message]
+
+
+def test_a_second_message_for_a_slot_is_never_signed(store: Store, tmp_path: Path):
+    store.add_message(said(vote()))
+    with pytest.raises(DoubleSignature):
+        store.signed(vote(value=b"\x02" * 32))
+    again = Store(tmp_path, A)
+    again.load_messages(1, roster())
+    with pytest.raises(DoubleSignature):
+        again.add_message(said(vote(value=bytes(32))))
+    assert again.signed(vote(view=1)) is None
+
+
+def test_a_half_written_message_is_cut_off(store: Store, tmp_path: Path):
+    store.add_message(said(vote()))
+    log = tmp_path / "rounds/1/messages.log"
+    whole = log.read_bytes()
+    log.write_bytes(whole + whole[: len(whole) // 2])
+    again = Store(tmp_path, A)
+    assert len(again.load_messages(1, roster())) == 1
+    assert log.read_bytes() == whole
+    again.add_message(said(vote(view=1)))
+    assert len(Store(tmp_path, A).load_messages(1, roster())) == 2
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_every_cut_of_the_log_leaves_whole_messages(tmp_path: Path, cut: int):
+    store = Store(tmp_path, A)
+    for view in range(3):
+        store.add_message(said(vote(view=view)))
+    log = tmp_path / "rounds/1/messages.log"
+    log.write_bytes(log.read_bytes()[:-cut])
+    assert [m.body.view for m in Store(tmp_path, A).load_messages(1, roster())] == [0, 1]  # type: ignore[union-attr]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "file"
+    durable.write(path, b"old")
+
+    def fails(temporary: Path) -> None:
+        temporary.write_bytes(b"ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        durable.write_with(path, fails)
+    assert path.read_bytes() == b"old"
+
+
+def encoded(store: Store) -> UpdateHeader:
+    residual = store.residual(MANIFEST)
+    payload = encode(model(1.0), residual, task().codec, MANIFEST)
+    store.put_update(1, payload, residual)
+    return header()
+
+
+def energy(store: Store) -> float:
+    return float(sum(np.abs(value).sum() for value in store.residual(MANIFEST).values.values()))
+
+
+def test_an_update_without_its_header_never_happened(store: Store, tmp_path: Path):
+    encoded(store)
+    again = Store(tmp_path, A)
+    again.load_messages(1, roster())
+    again.finish_round(record(1, bytes(32)), MANIFEST)
+    assert energy(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("included", "accepted", "leaves"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_what_was_sent_leaves_the_error_feedback_only_if_it_counted(
+    store: Store, included: bool, accepted: bool, leaves: bool
+):
+    message = said(encoded(store))
+    store.add_message(message)
+    others = {owner: bytes(32) for owner in OWNERS[1:]}
+    done = record(1, bytes(32), others | ({A: message.digest} if included else {}), accepted=accepted)
+    store.finish_round(done, MANIFEST)
+    assert (energy(store) < 16) is leaves
+    assert energy(store) >= 0
+    if not leaves:
+        assert energy(store) == 16  # the whole late update is still there
+
+
+def test_settling_again_after_a_crash_changes_nothing(store: Store, tmp_path: Path):
+    message = said(encoded(store))
+    store.add_message(message)
+    done = record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)})
+    folder = tmp_path / "rounds/1"
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    store.finish_round(done, MANIFEST)
+    once = energy(store)
+    folder.mkdir()
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    again = Store(tmp_path, A)
+    again.load_messages(1, roster())
+    again.finish_round(done, MANIFEST)
+    assert energy(again) == once
+    assert again.open_rounds() == []
+
+
+def test_a_late_delta_is_there_in_the_next_round(store: Store):
+    residual = store.residual(MANIFEST)
+    residual.values = residual.plus(model(1.0))
+    store.put_absorbed(1, residual)
+    assert store.is_absorbed(1)
+    store.finish_round(record(1, bytes(32)), MANIFEST)
+    assert energy(store) == 16
+    assert not store.is_absorbed(1)
+
+
+def test_the_newest_result_is_one_whose_model_is_here(store: Store):
+    digest = store.put_model(model(2.0))
+    store.certify(record(1, digest))
+    store.certify(record(2, b"\x07" * 32))
+    newest = store.newest()
+    assert newest is not None
+    assert newest.round == 1
+    assert newest.result == record(1, digest).result
+
+
+def test_models_come_back_bit_for_bit_and_old_ones_go(store: Store):
+    first, second = store.put_model(model(1.0)), store.put_model(model(2.0))
+    np.testing.assert_array_equal(store.model(second)["weight"], model(2.0)["weight"])
+    store.keep_models({second})
+    assert store.model_bytes(first) is None
+    with pytest.raises(FileNotFoundError):
+        store.model(first)
+
+
+def test_facts_survive(store: Store, tmp_path: Path):
+    store.put("start", Start(base="00" * 32, train_examples=7, holdout_examples=9))
+    store.put("task", task())
+    store.put_counters({"bytesSent": 2**60})
+    again = Store(tmp_path, A)
+    assert again.start == Start(base="00" * 32, train_examples=7, holdout_examples=9)
+    assert Task.model_validate_json(again.get("task") or b"") == task()
+    assert again.counters() == {"bytesSent": 2**60}
+
+
+def test_messages_of_others_have_no_slot_of_ours(store: Store):
+    theirs = said(replace(vote(), site=OWNERS[1]))
+    store.add_message(theirs)
+    assert store.signed(vote()) is None
+    assert KEYS[A] != KEYS[OWNERS[1]]

@@ -1,0 +1,100 @@
+"""What comes from outside is believed only as far as it is proved: terms from the chain, results from peers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from covey_chain.types import Role, TaskStatus
+from covey_validator.errors import TaskFailed
+from covey_validator.records import CertifiedRound, RecordInvalid
+from covey_validator.settings import ValidatorSettings
+from covey_validator.task import Task
+from world import DOMAIN, KEYS, OWNERS, participants, published, record, task, terms
+
+A, B, C = OWNERS
+
+
+def test_terms_that_do_not_have_the_published_hash_are_refused():
+    with pytest.raises(TaskFailed, match="hash") as failed:
+        Task.of(published(spec_hash=bytes(32)), participants(), DOMAIN)
+    assert failed.value.user_error
+
+
+def test_terms_that_are_not_canonical_are_refused():
+    with pytest.raises(TaskFailed, match="canonical"):
+        Task.of(published(terms() + b" "), participants(), DOMAIN)
+
+
+@pytest.mark.parametrize("roles", [Role.TRAINER, Role.VALIDATOR, Role.PLANNER])
+def test_a_task_needs_trainers_and_validators(roles: Role):
+    sites = [type(p)(**{**p.__dict__, "roles": roles}) for p in participants()]
+    with pytest.raises(TaskFailed) as failed:
+        Task.of(published(status=TaskStatus.STARTED), sites, DOMAIN)
+    assert failed.value.reason == "NotEnoughMembers"
+
+
+def test_a_task_survives_its_json():
+    assert Task.model_validate_json(task().model_dump_json(by_alias=True)) == task()
+
+
+def test_the_salt_is_secret_and_the_same_after_a_restart():
+    first = task().setting(1, A, bytes(32), {}, KEYS[A])
+    assert first.salt == task().setting(1, A, bytes(32), {}, KEYS[A]).salt
+    assert len({first.salt, *(task().setting(n, A, bytes(32), {}, KEYS[o]).salt for n, o in [(2, A), (1, B)])}) == 3
+
+
+@pytest.mark.parametrize(("number", "last"), [(1, False), (3, False), (4, True)])
+def test_only_the_last_round_is_the_last(number: int, last: bool):
+    assert task().setting(number, A, bytes(32), {}, KEYS[A]).last is last
+
+
+def test_without_compression_updates_are_dense():
+    assert task(compression={"codec": "None"}).codec.codec == "Dense"
+
+
+def test_a_certified_round_proves_itself():
+    found = CertifiedRound.parse(record(1, bytes(32)).to_json())
+    task().signers.verify(found)
+    assert found.result == record(1, bytes(32)).result
+
+
+def tampered(**changes: object) -> CertifiedRound:
+    return record(1, bytes(32)).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        record(1, bytes(32), signers=[A, B]),
+        record(1, bytes(32), signers=[]),
+        tampered(model_digest=b"\x01" * 32),
+        tampered(updates=b"\x01" * 52),
+        tampered(scores=b"\x01" * 52),
+        tampered(rewards={A: 1, B: 0, C: 0}),
+        tampered(rewards={A: 0, B: 0}),
+        tampered(task_id=b"\x01" * 32),
+        tampered(signatures=[*record(1, bytes(32), signers=[A, B]).signatures] * 2),
+        tampered(signatures=[b"\x01" * 65] * 3),
+        tampered(accepted=False),
+    ],
+)
+def test_a_round_that_is_not_proved_is_not_taken_over(found: CertifiedRound):
+    with pytest.raises(RecordInvalid):
+        task().signers.verify(found)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"round": 1}', b"\xff"])
+def test_other_bytes_are_no_record(data: bytes):
+    with pytest.raises(RecordInvalid):
+        CertifiedRound.parse(data)
+
+
+def test_settings_name_the_field_that_is_wrong(tmp_path: Path):
+    path = tmp_path / "validator.json"
+    path.write_text('{"taskId": "0x12", "taskName": "x"}')
+    with pytest.raises(TaskFailed, match=r"taskId: .*; site: Field required") as failed:
+        ValidatorSettings.load(path)
+    assert failed.value.user_error
+    with pytest.raises(TaskFailed, match="No such file"):
+        ValidatorSettings.load(tmp_path / "none.json")
