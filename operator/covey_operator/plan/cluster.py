@@ -7,7 +7,7 @@ themselves (`restartPolicy: Never`): a Ray worker of yesterday's head is of no u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from covey_api.status import ConditionStatus, Reason
@@ -20,6 +20,7 @@ from covey_operator.plan.report import Report, reports, terminations
 from covey_operator.plan.storage import HeadLedger
 
 CRASHING_RESTARTS = 6
+LINGER_SECONDS = 30.0
 BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 5.0, 300.0
 
 
@@ -85,7 +86,8 @@ def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: dat
         )
     if health.ended_badly(head):
         return _head_failed(head, workers, ledger, now)
-    if health.ended_well(head):
+    lingering = _lingering_seconds(head, now)
+    if health.ended_well(head) or lingering == 0:
         report = reports(head).get("validator")
         return ClusterPlan(
             ConditionStatus.FALSE,
@@ -96,7 +98,17 @@ def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: dat
             report=report,
             head_uid=uid_of(head),
         )
-    return _run_workers(site, head, pods, ledger, now)
+    planned = _run_workers(site, head, pods, ledger, now)
+    return replace(planned, wake_seconds=lingering) if lingering is not None else planned
+
+
+def _lingering_seconds(head: Object, now: datetime) -> float | None:
+    """How long Ray may still take to end after the validator has succeeded; None while the validator runs."""
+    validator = terminations(head).get("validator")
+    if validator is None or validator.get("exitCode") != 0 or not validator.get("finishedAt"):
+        return None
+    allowed = moment(validator["finishedAt"]) + timedelta(seconds=LINGER_SECONDS)
+    return max(0.0, (allowed - now).total_seconds())
 
 
 def _start_head(site: Site, workers: list[Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:

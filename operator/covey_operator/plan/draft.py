@@ -42,6 +42,7 @@ class TaskDraft:
         self.conditions.false(FAILED, Reason.AS_EXPECTED, "Nothing has failed for good.")
         self.message: str | None = None
         self.watch_head: str | None = None
+        self.sponsoring = False  # our task, in which we do not train
         self._status: dict[str, object] = {}
         self._apply: list[Object] = []
         self._delete: list[Object] = []
@@ -156,7 +157,7 @@ class TaskDraft:
         if wake_seconds is not None:
             self.wake_in(wake_seconds)
         suspended = self.task.spec is not None and self.task.spec.suspend
-        word: Phase = phase(self.conditions, suspended)
+        word: Phase = phase(self.conditions, suspended, self.sponsoring)
         status = TaskStatus.model_validate(
             {
                 "observed_generation": self.task.generation,

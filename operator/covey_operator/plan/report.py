@@ -72,6 +72,7 @@ class Record(_Wire):
     message: str = ""
     report: Report | None = None
     progress: Progress | None = None
+    took_part: bool = True
     settled: bool = False
     claimed: str | None = None
 

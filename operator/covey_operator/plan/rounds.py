@@ -10,6 +10,7 @@ from covey_api.task import Decision, TaskSpec
 
 from covey_operator.kinds import Object
 from covey_operator.plan import cluster, names, policy
+from covey_operator.plan.clock import moment
 from covey_operator.plan.cluster import ClusterPlan
 from covey_operator.plan.draft import TaskDraft
 from covey_operator.plan.model import (
@@ -34,6 +35,7 @@ from covey_operator.plan.status import (
 from covey_operator.plan.storage import read_ledger, state_claim, validator_config
 
 WAIT_SECONDS = 15.0
+CONNECT_SECONDS = 120.0  # sites do not start at the same moment
 
 
 def plan_rounds(
@@ -102,14 +104,16 @@ def ended(draft: TaskDraft, record: Record) -> TaskPlan:
         return draft.fail(record.reason, record.message)
     assert record.report is not None
     remove_cluster(draft, Reason.ROUNDS_DONE, "The rounds are done.", keep_completed=True)
-    _say_accepted_in_the_past(draft)
+    _say_accepted_in_the_past(draft, record)
     _say_report(draft, record.report)
     claimed = record.claimed or "0"
     paid = f"The reward of {claimed} has been paid." if claimed != "0" else "This member earned no reward."
     draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
     draft.conditions.true(SETTLED, Reason.REWARD_CLAIMED, f"The result is settled on chain. {paid}")
-    draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, "The model is trained, settled, and on the output volume.")
-    draft.set(reward=claimed, claimed=claimed)
+    where = "on the output volume" if record.took_part else "on the output volumes of the members"
+    draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, f"The model is trained, settled, and {where}.")
+    if record.took_part:
+        draft.set(reward=claimed, claimed=claimed)
     draft.message = f"Done: the model lies at {record.report.model_location}. {paid}"
     return draft.plan(wake_seconds=draft.seen.around.resync_seconds)
 
@@ -263,7 +267,11 @@ def _say_accepted(draft: TaskDraft, spec: TaskSpec, answer: policy.Decided) -> N
     draft.conditions.true(ACCEPTED, reason, words)
 
 
-def _say_accepted_in_the_past(draft: TaskDraft) -> None:
+def _say_accepted_in_the_past(draft: TaskDraft, record: Record) -> None:
+    if not record.took_part:
+        draft.sponsoring = True
+        draft.conditions.false(ACCEPTED, Reason.NOT_A_TRAINER, "This member paid for the task and did not take part.")
+        return
     by_person = draft.task.spec is not None and draft.task.spec.participation.decision is Decision.JOIN
     reason = Reason.ACCEPTED_BY_PERSON if by_person else Reason.ACCEPTED_BY_POLICY
     draft.conditions.true(ACCEPTED, reason, "This member took part.")
@@ -299,6 +307,12 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
         draft.wake_in(WAIT_SECONDS)
         return
     if progress.peers and not progress.peers_connected:
+        young = _seconds_since_start(draft, planned)
+        if young < CONNECT_SECONDS:
+            draft.conditions.false(TRAINING, Reason.PODS_STARTING, "The peers are connecting.")
+            draft.message = "Waiting for the peers."
+            draft.wake_in(CONNECT_SECONDS - young + 1)
+            return
         text = (
             "No peer of this task is reachable. Check spec.exchange.advertise of the Subnets, the firewall, and that "
             "the exchange port is open."
@@ -310,6 +324,11 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
     text = f"Round {(progress.round or 0) + 1} of {_rounds(draft)}{doing}."
     draft.conditions.true(TRAINING, Reason.ROUNDS_RUNNING, "The rounds are running.")
     draft.message = text
+
+
+def _seconds_since_start(draft: TaskDraft, planned: ClusterPlan) -> float:
+    started_at = planned.ledger.started_at
+    return (draft.seen.now - moment(started_at)).total_seconds() if started_at else CONNECT_SECONDS
 
 
 def _rounds(draft: TaskDraft) -> int:

@@ -94,13 +94,13 @@ class Conditions:
         )
 
 
-def phase(conditions: Conditions, suspended: bool) -> Phase:
-    """One word for people."""
+def phase(conditions: Conditions, suspended: bool, sponsoring: bool) -> Phase:
+    """One word for people; for a Planner who does not train, what the others do."""
     if conditions.holds(SUCCEEDED):
         return Phase.SUCCEEDED
     if conditions.holds(FAILED):
         return Phase.FAILED
-    if conditions.status(ACCEPTED) is ConditionStatus.FALSE:
+    if conditions.status(ACCEPTED) is ConditionStatus.FALSE and not sponsoring:
         return Phase.DECLINED
     if not conditions.holds(PUBLISHED):
         return Phase.PENDING
@@ -110,7 +110,7 @@ def phase(conditions: Conditions, suspended: bool) -> Phase:
         return Phase.SUSPENDED
     if conditions.holds(TRAINING) or conditions.reason(TRAINING) is Reason.ROUNDS_DONE:
         return Phase.TRAINING
-    if conditions.reason(TRAINING) is Reason.AWAITING_MEMBERS or not conditions.holds(ACCEPTED):
+    if conditions.reason(TRAINING) is Reason.AWAITING_MEMBERS or not (conditions.holds(ACCEPTED) or sponsoring):
         return Phase.RECRUITING
     return Phase.STARTING
 

@@ -32,6 +32,7 @@ from covey_operator.plan.model import (
     role_names,
 )
 from covey_operator.plan.network import endpoint, exchange_service
+from covey_operator.plan.report import Record, Report
 from covey_operator.plan.rounds import ended, plan_rounds, remove_cluster
 from covey_operator.plan.status import (
     ACCEPTED,
@@ -79,9 +80,9 @@ def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
     if overdue and mine and on_chain.published.status is ChainStatus.STARTED and seen.failure is None:
         return draft.plan(action=Expire())
     participant = on_chain.participant(seen.own.address)
-    if participant is None:
-        return _without_us(draft)
     answer = policy.decide(task.spec, seen.own.spec, seen.own.name, on_chain.published.planner, seen.own.address)
+    if participant is None:
+        return _sponsored(draft, answer, on_chain) if mine else _without_us(draft)
     if participant.session_key.lower() != (seen.children.session_address or "").lower():
         # The Secret was lost: the old key is gone, so the chain must learn the new one before anything is signed.
         return _renew_session(draft, seen.own)
@@ -179,6 +180,7 @@ def _recruit(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOnChai
         draft.message = answer.message
     else:
         action = _accept(draft, own, chain, on_chain, answer)
+    draft.sponsoring = mine and not taking_part
     if action is None and mine:
         action = _start_or_cancel(draft, chain, on_chain)
     return _with_failure(draft, action)
@@ -277,6 +279,33 @@ def _renew_session(draft: TaskDraft, own: Own) -> TaskPlan:
         return draft.plan(wake_seconds=WAIT_SECONDS)
     draft.conditions.false(CLUSTER_READY, Reason.PENDING, "A new session key is on its way to the chain.")
     return _with_failure(draft, Accept(_working_roles(own), address))
+
+
+def _sponsored(draft: TaskDraft, answer: policy.Decided, on_chain: TaskOnChain) -> TaskPlan:
+    """Our task, in which others train: its end is what the chain says."""
+    draft.sponsoring = True
+    reason, text = answer.reason, answer.message
+    if answer.answer is not policy.Answer.DECLINE:
+        reason, text = Reason.STARTED_WITHOUT_US, "The task was started without this member."
+    remove_cluster(draft, reason, "This member pays for the task and does not take part.")
+    draft.conditions.false(ACCEPTED, reason, text)
+    draft.members(f"{len(on_chain.participants)}/{len(on_chain.participants)}")
+    settlement = on_chain.settlement
+    if settlement is None or not settlement.last:
+        draft.conditions.true(TRAINING, Reason.ROUNDS_RUNNING, "The members train.")
+        draft.message = "The members train; this member does not take part."
+        return draft.plan()
+    report = Report(
+        outcome="Succeeded",
+        model_digest="0x" + settlement.model_digest.hex(),
+        model_location="at the members that trained",
+        round=settlement.round,
+    )
+    record = Record(
+        outcome="Succeeded", reason=Reason.ROUNDS_DONE, report=report, took_part=False, settled=True, claimed="0"
+    )
+    draft.record(record)
+    return ended(draft, record)
 
 
 def _without_us(draft: TaskDraft) -> TaskPlan:

@@ -255,9 +255,11 @@ class Cluster:
             found = ((obj or {}).get("status") or {}).get("conditions") or []
             seen[:] = [f"{c['type']}={c['status']}/{c['reason']}: {c.get('message')}" for c in found]
             for condition in found:
-                if condition["type"] == type_ and condition["reason"] == reason:
-                    if status is None or condition["status"] == status:
-                        return Condition.model_validate(condition)
+                if (condition["type"], condition["reason"]) == (type_, reason) and status in (
+                    None,
+                    condition["status"],
+                ):
+                    return Condition.model_validate(condition)
             return None
 
         try:

@@ -193,7 +193,7 @@ async def test_a_person_decides_where_the_policy_is_manual(cluster, member):
 
 
 async def test_a_pass_without_change_writes_nothing(cluster, two_sites, operator, api_server):
-    planner, other = two_sites
+    planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
     async with validator_at(HEAD_IP, {"round": 1, "rounds": 4, "loss": 0.5, "peers": 1, "peersConnected": 1}):
         for site in two_sites:
@@ -326,7 +326,7 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
 
 
 async def test_an_error_of_the_program_ends_the_task_here(cluster, two_sites):
-    planner, other = two_sites
+    planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
     await start_pods(cluster, planner.namespace, "wdbc", HEAD_IP)
     report = {"outcome": "Failed", "reason": "EntrypointNotFound", "message": "No class Program.", "userError": True}
@@ -389,7 +389,7 @@ async def test_an_image_that_cannot_be_pulled_is_told(cluster, two_sites):
 
 
 async def test_a_strangers_object_is_left_alone(cluster, two_sites):
-    planner, other = two_sites
+    planner, _ = two_sites
     stranger = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
