@@ -6,6 +6,7 @@ from pathlib import Path
 from covey_dev import paths
 
 EXAMPLE = paths.REPOSITORY / "examples/wdbc"
+TASK_FILE = EXAMPLE / "task.yaml"
 CHART = paths.REPOSITORY / "charts/covey"
 CONSORTIUM = "oncology-eu"
 NAMESPACE = "oncology"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from covey_api.terms import TaskTerms
@@ -111,8 +112,8 @@ def _rows(stage: Stage, tasks: Mapping[str, Object], books: Books) -> list[Row]:
                 auc_pooled=pooled.metrics["auc"],
                 bytes_sent=int(found.get("bytesSent") or 0),
                 ratio=str(found.get("compressionRatio") or "-"),
-                reward=str(found.get("reward") or "0"),
-                stake=str(seat.get("stake") or "0"),
+                reward=Decimal(found.get("reward") or 0),
+                stake=Decimal(seat.get("stake") or 0),
                 transactions=len(found.get("transactions") or []),
             )
         )

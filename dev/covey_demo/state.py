@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from covey_dev import paths
 from covey_dev.artifact import write_atomically
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class DemoState(BaseModel):
@@ -26,7 +27,7 @@ class DemoState(BaseModel):
     registry: str
     market: str
     token: str
-    keys: dict[str, str]
+    keys: Annotated[dict[str, str], Field(repr=False)]
 
     @staticmethod
     def path() -> Path:

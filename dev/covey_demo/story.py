@@ -21,13 +21,13 @@ from covey_demo.manifests import DATA_CLAIM, OUTPUT_CLAIM, Object
 from covey_demo.members import (
     AUTOMATIC,
     CHART,
-    EXAMPLE,
     MANUAL,
     MEMBERS,
     NAMESPACE,
     PLANNER,
     SYSTEM_NAMESPACE,
     TASK,
+    TASK_FILE,
     Member,
 )
 from covey_demo.state import DemoState
@@ -95,7 +95,7 @@ def as_it_is() -> Stage:
 
 def train(stage: Stage) -> dict[str, Object]:
     """Steps 5 and 6: one task, published, joined, trained; name of the member -> its object of the task."""
-    task_id = publish(stage, manifests.task((EXAMPLE / "task.yaml").read_text(), stage.program))
+    task_id = publish(stage, manifests.task(TASK_FILE.read_text(), stage.program))
     say(f"  {PLANNER.name} published {TASK} as {task_id}")
     join(stage, task_id)
     with step("training together"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from covey_demo.members import NAMESPACE
 
@@ -14,7 +15,7 @@ _HEADINGS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One member's part; ratio, reward and stake as its status has them, for people."""
+    """One member's part; reward and stake in whole tokens, ratio as the member's status has it."""
 
     member: str
     auc_alone: float
@@ -22,8 +23,8 @@ class Row:
     auc_pooled: float
     bytes_sent: int
     ratio: str
-    reward: str
-    stake: str
+    reward: Decimal
+    stake: Decimal
     transactions: int
 
 
@@ -49,6 +50,8 @@ def look_around(kubeconfigs: dict[str, str], task: str) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
+    if isinstance(value, Decimal):
+        return f"{value:,.2f}"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)

@@ -1,13 +1,17 @@
-"""The three clusters of the demo, once for all tests; nothing of them is left afterwards."""
+"""The three clusters of the demo, once for all tests; nothing of them is left afterwards.
+
+COVEY_KEEP_CLUSTERS=1 leaves them running, for a look at what happened.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from covey_demo import machine, manifests, story
-from covey_demo.members import EXAMPLE, PLANNER
+from covey_demo.members import PLANNER, TASK_FILE
 from covey_demo.story import Stage
 from covey_dev import cluster, teardown
 
@@ -17,15 +21,16 @@ def stage() -> Iterator[Stage]:
     try:
         yield story.prepare()
     finally:
-        machine.down()
-        assert teardown.leftovers() == []
-        assert cluster.known() == []
+        if os.environ.get("COVEY_KEEP_CLUSTERS") != "1":
+            machine.down()
+            assert teardown.leftovers() == []
+            assert cluster.known() == []
 
 
 @pytest.fixture(scope="session")
 def make_task(stage: Stage) -> Callable[..., dict[str, Any]]:
     """The example's task under another name, with other terms."""
-    text = (EXAMPLE / "task.yaml").read_text()
+    text = TASK_FILE.read_text()
 
     def make(name: str, **changes: Any) -> dict[str, Any]:
         return manifests.task(text, stage.program, name=name, **changes)

@@ -54,7 +54,7 @@ def running(stage: Stage, make_task: Callable[..., dict[str, Any]]) -> Iterator[
     task_id = story.publish(stage, task)
     story.join(stage, task_id)
     for member in MEMBERS:
-        story.await_task(stage, member, task_id, lambda found: int(progress.status(found).get("round") or 0) >= 1)
+        story.await_task(stage, member, task_id, lambda found: int(progress.status(found).get("round") or 0) >= 1, 600)
     names = {
         name: found["metadata"]["name"] for name, found in story.tasks_of(stage, task_id).items() if found is not None
     }

@@ -10,7 +10,7 @@ import pytest
 from covey_chain.types import TaskStatus
 from covey_demo import ledger, manifests, outcome, progress, story
 from covey_demo.ledger import Books
-from covey_demo.members import AUTOMATIC, EXAMPLE, MANUAL, MEMBERS, PLANNER, TASK
+from covey_demo.members import AUTOMATIC, MANUAL, MEMBERS, PLANNER, TASK, TASK_FILE
 from covey_demo.story import Stage
 from covey_exchange.manifest import model_digest
 from safetensors.numpy import load_file
@@ -78,7 +78,7 @@ def test_no_worker_outlives_the_task(stage: Stage, ended: Ended) -> None:
 
 
 def test_doing_it_again_publishes_nothing(stage: Stage, ended: Ended) -> None:
-    again = story.publish(stage, manifests.task((EXAMPLE / "task.yaml").read_text(), stage.program))
+    again = story.publish(stage, manifests.task(TASK_FILE.read_text(), stage.program))
     assert again == "0x" + ended.books.task.task_id.hex()
     assert stage.planner.get("ft", TASK) is not None
 

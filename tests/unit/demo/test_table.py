@@ -1,10 +1,12 @@
 """The page at the end."""
 
+from decimal import Decimal
+
 from covey_demo.table import Row, look_around, table
 
 
 def row(member: str, sent: int = 12_345) -> Row:
-    return Row(member, 0.9512, 0.9876, 0.9881, sent, "103x", "66666.6", "10000", 4)
+    return Row(member, 0.9512, 0.9876, 0.9881, sent, "103x", Decimal("66666.6049"), Decimal(10000), 4)
 
 
 def test_every_member_has_a_line_below_the_headings() -> None:
@@ -12,6 +14,7 @@ def test_every_member_has_a_line_below_the_headings() -> None:
     assert [line.split()[0] for line in lines] == ["member", "st-mary", "lakeside"]
     assert "0.9512" in lines[1]
     assert "12,345" in lines[1]
+    assert "66,666.60" in lines[1]
 
 
 def test_columns_stand_below_each_other() -> None:
