@@ -77,13 +77,21 @@ format: venv ## Format everything
 	cd contracts && "$(FOUNDRY)/bin/forge" fmt
 
 .PHONY: test
-test: tools lint ## Everything: lint, contracts, unit, contract, integration
+test: tools lint ## Lint, and all tests but `make e2e`
 	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest --ignore tests/e2e
+
+.PHONY: demo
+demo: tools ## Three institutions, three clusters, one model; ends with a table
+	PYTHONPATH=dev $(PY) -m covey_demo up
+
+.PHONY: e2e
+e2e: tools ## The story, a killed head and bad input on three real clusters
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/e2e
 
 .PHONY: down
 down: venv ## Stop clusters, registry and chain; leave nothing behind
-	$(DEV) down
+	PYTHONPATH=dev $(PY) -m covey_demo down
 
 .PHONY: clean
 clean: ## Remove what was built in the clone

@@ -28,7 +28,7 @@ class LocalExecutor:
 
     def initialise(self, terms: TaskTerms, seed: int) -> Initialised:
         """See `Executor.initialise`."""
-        self._learner = Learner(terms, seed, self._data)
+        self._learner = Learner(terms, seed, [self._data])
         return self._learner.initialised()
 
     def train(self, base: Parameters, round_number: int) -> Trained:

@@ -51,7 +51,9 @@ def work(assignment: Assignment) -> None:
     assert isinstance(device, torch.device), "a Covey worker has at most one GPU to itself"
     try:
         with process_group(rank, world, device):
-            learner = Learner(assignment.terms, assignment.seed, assignment.data, rank=rank, world=world, device=device)
+            learner = Learner(
+                assignment.terms, assignment.seed, [assignment.data], rank=rank, world=world, device=device
+            )
             answer(mailbox, INITIALISE, rank, learner.initialised() if rank == 0 else None)
             known = INITIALISE
             while not ray.get(mailbox.stopped.remote()):
