@@ -14,7 +14,7 @@ SEEDS ?= 1
 
 .PHONY: help
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 .venv/.complete: requirements/dev.txt
 	@python3 -m venv --help >/dev/null || { echo "Python 3.11 with venv is needed"; exit 1; }

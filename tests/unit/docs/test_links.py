@@ -16,8 +16,8 @@ SPECS = {resource.kind: resource.spec for resource in RESOURCES}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
-TARGET = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
+MAKE = re.compile(r"\bmake ([a-z][a-z0-9-]*)")
+TARGET = re.compile(r"^([a-z][a-z0-9-]*):(?!=)", re.MULTILINE)
 
 
 def name(page: Path) -> str:
