@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from covey_dev import anvil, golden, kind, network, registry, teardown, tools
 from covey_dev import cluster as sandbox
-from covey_dev.errors import UnsupportedError
+from covey_dev.errors import DevError, UnsupportedError
 from covey_dev.images import IMAGES
+from covey_dev.nodeconfig import Node
+from covey_dev.progress import step
 
 from covey_demo.cluster import Cluster
 from covey_demo.members import MEMBERS, Member
@@ -30,6 +32,27 @@ def images() -> Images:
     tools.ensure()
     registry.up()
     return Images(**dict(zip(IMAGES, golden.ensure("trimmed"), strict=True)))
+
+
+def refuse_foreign_clusters() -> None:
+    """Leave clusters alone that have our names and are not the demo's: it starts afresh by wiping its own.
+
+    Raises:
+        DevError: there are some; names them.
+    """
+    found = [node.name for node in _named_like_members()]
+    if found and DemoState.load() is None:
+        raise DevError(
+            f"clusters {', '.join(found)} exist, and the demo did not make them",
+            "If nobody needs them, wipe them: `python -m covey_dev cluster wipe NAME`.",
+        )
+
+
+def forget_clusters() -> None:
+    """Wipe the demo's clusters: what they know is of a chain that is gone."""
+    for node in _named_like_members():
+        with step(f"forgetting cluster {node.name}, whose chain is gone"):
+            sandbox.wipe(node)
 
 
 def clusters(members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
@@ -77,3 +100,8 @@ def down() -> None:
     directory = DemoState.path().parent
     if directory.exists():
         shutil.rmtree(directory)
+
+
+def _named_like_members() -> list[Node]:
+    names = {member.name for member in MEMBERS}
+    return [node for node in sandbox.known() if node.name in names]

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from covey_dev import cluster as sandbox
 from covey_dev import golang
 from covey_dev.errors import DevError, NotReadyError
 from covey_dev.process import run, until
@@ -64,13 +63,14 @@ class Stage:
 
 def prepare() -> Stage:
     """Steps 1 to 4: machine, chain, data, and three members that are Ready."""
+    machine.refuse_foreign_clusters()
     with step("tools, registry and images"):
         images = machine.images()
     with step("chain, contracts and wallets"):
         rpc_url, chain_id = machine.chain()
         state, new = asyncio.run(ledger.open_consortium(rpc_url, chain_id, MEMBERS))
     if new:
-        _forget_members_of_an_older_chain()
+        machine.forget_clusters()
     with step("three clusters"):
         clusters = machine.clusters()
     with step("records for every member"):
@@ -257,13 +257,6 @@ def _enrol(stage: Stage, member: Member, images: machine.Images) -> None:
     with step(f"{member.name}: Subnet {SUBNET}"):
         cluster.apply(manifests.subnet(member.subnet.read_text(), stage.state.settlement))
         cluster.wait(f"subnet/{SUBNET}", "condition=Ready", READY_SECONDS)
-
-
-def _forget_members_of_an_older_chain() -> None:
-    for node in sandbox.known():
-        if node.name in {member.name for member in MEMBERS}:
-            with step(f"forgetting cluster {node.name}, whose chain is gone"):
-                sandbox.wipe(node)
 
 
 def _accepted(task: Object) -> str:
