@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from covey_operator import __version__
 from covey_operator.run import run
 from covey_operator.settings import Settings
+
+log = logging.getLogger("covey_operator")
 
 EXIT_FAILED, EXIT_SETTINGS = 1, 2
 
@@ -52,8 +55,11 @@ async def _until_signal(settings: Settings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
 
+    def tell_port(port: int) -> None:
+        log.info("covey operator %s serves metrics on port %d", __version__, port)
+
     handle_signals()
-    await run(settings, stop, handle_signals=handle_signals)
+    await run(settings, stop, on_ready=tell_port, handle_signals=handle_signals)
 
 
 def main() -> int:
@@ -70,7 +76,7 @@ def main() -> int:
         asyncio.run(_until_signal(settings))
     except BaseExceptionGroup as failures:
         for failure in failures.exceptions:
-            logging.getLogger("covey_operator").error("a part has died", exc_info=failure)
+            log.error("a part has died", exc_info=failure)
         return EXIT_FAILED
     return 0
 

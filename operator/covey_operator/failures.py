@@ -6,7 +6,7 @@ from covey_api.status import Reason
 from covey_chain import errors
 
 from covey_operator.keys import BadKeyError
-from covey_operator.kube import NameConflictError
+from covey_operator.kube import NameConflictError, RefusedError
 from covey_operator.plan.model import Problem
 
 CHAIN_REASONS: dict[type[errors.ChainError], Reason] = {
@@ -56,6 +56,17 @@ def of_name(error: NameConflictError) -> Problem:
         Reason.NAME_CONFLICT,
         f"{error.kind} {error.name} exists in namespace {error.namespace} and is not this object's child; it is left "
         "alone. Delete or rename it, or apply this object under another name.",
+    )
+
+
+REFUSED_REASONS = {"Pod": Reason.PODS_UNSCHEDULABLE, "Service": Reason.ENDPOINT_PENDING}
+
+
+def of_refusal(error: RefusedError) -> Problem:
+    """The API server will not have one of the children."""
+    return Problem(
+        REFUSED_REASONS.get(error.kind, Reason.INVALID_SPEC),
+        f"The API server refused {error.kind} {error.name}: {error.message} Mend what it says; it is tried again.",
     )
 
 

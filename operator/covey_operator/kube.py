@@ -32,7 +32,7 @@ APPLIED_HASH = "covey.dev/applied-hash"
 MAX_EVENT_MESSAGE = 1023  # the API refuses 1024 and more
 REQUEST_SECONDS = 30.0
 
-NOT_FOUND, CONFLICT, UNPROCESSABLE = 404, 409, 422
+FORBIDDEN, NOT_FOUND, CONFLICT, UNPROCESSABLE = 403, 404, 409, 422
 
 
 class NameConflictError(Exception):
@@ -41,6 +41,22 @@ class NameConflictError(Exception):
     def __init__(self, kind: str, namespace: str, name: str) -> None:
         super().__init__(f"{kind} {namespace}/{name} exists and is not managed by this object")
         self.kind, self.namespace, self.name = kind, namespace, name
+
+
+class RefusedError(Exception):
+    """The API server will not have one of our children: quota, Pod Security, a node port that is taken."""
+
+    def __init__(self, kind: str, name: str, message: str) -> None:
+        super().__init__(f"{kind} {name} was refused: {message}")
+        self.kind, self.name, self.message = kind, name, message
+
+
+def _said(error: ApiException) -> str:
+    """The message of the API server's Status object."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error.reason)
 
 
 def applied_hash(desired: Object) -> str:
@@ -118,6 +134,7 @@ class Kube:
 
         Raises:
             NameConflictError: an object of that name exists and `owner` is not its controller.
+            RefusedError: the API server does not accept it (403, 422).
         """
         kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
         metadata = {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}
@@ -133,6 +150,8 @@ class Kube:
         except ApiException as error:
             if error.status == CONFLICT and live is None:  # somebody was faster
                 raise NameConflictError(kind.kind, namespace, name) from error
+            if error.status in (FORBIDDEN, UNPROCESSABLE):
+                raise RefusedError(kind.kind, name, _said(error)) from error
             raise
         return True
 

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -35,12 +35,14 @@ class PatientLeaseLock(LeaseLock):
             return False, ApiException(status=0, reason=str(error))
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """Create the Lease."""
+        """Create the Lease; the library's own `create` passes an argument that its client refuses (37.0)."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
-            return await super().create(name, namespace, election_record)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self.api_instance.create_namespaced_lease(namespace, lease)
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot create the Lease: %s", error)
             return False
+        return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """Renew or take over the Lease."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -244,15 +245,16 @@ async def observe_children(world: World, task: Task) -> Children:
         found = await world.kube.list_all(kind, task.namespace, selector)
         return {name_of(child): child for child in found if controlled_by(child, task.uid)}
 
-    return Children(
-        pods=await mine(POD),
-        services=await mine(SERVICE),
-        policies=await mine(NETWORK_POLICY),
-        config_maps=await mine(CONFIG_MAP),
-        claims=await mine(CLAIM),
-        session_address=await _session_address(world, task),
-        ray_token=await own_secret(world, task, names.ray_token(task.name)) is not None,
+    pods, services, policies, config_maps, claims, session, token = await asyncio.gather(
+        mine(POD),
+        mine(SERVICE),
+        mine(NETWORK_POLICY),
+        mine(CONFIG_MAP),
+        mine(CLAIM),
+        _session_address(world, task),
+        own_secret(world, task, names.ray_token(task.name)),
     )
+    return Children(pods, services, policies, config_maps, claims, session, token is not None)
 
 
 async def own_secret(world: World, task: Task, name: str) -> Object | None:

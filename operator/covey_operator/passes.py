@@ -13,7 +13,7 @@ from covey_operator import failures
 from covey_operator.actions import make_secret, transact
 from covey_operator.finalize import finalize_subnet, finalize_task
 from covey_operator.kinds import SUBNET, TASK, Key, Object, deleting, key_of, name_of
-from covey_operator.kube import NameConflictError
+from covey_operator.kube import NameConflictError, RefusedError
 from covey_operator.observe import (
     SubnetObservation,
     TaskObservation,
@@ -68,7 +68,9 @@ async def _reconcile_task(world: World, obj: Object) -> float:
         try:
             changed = await _apply_task(world, obj, plan, observed.seen.children)
         except NameConflictError as conflict:
-            return await _task_conflict(world, obj, task, observed, failures.of_name(conflict))
+            return await _task_blocked(world, obj, task, observed, failures.of_name(conflict))
+        except RefusedError as refusal:
+            return await _task_blocked(world, obj, task, observed, failures.of_refusal(refusal))
         if plan.action is not None:
             obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
             failure = await _act_for_task(world, obj, plan.action, observed)
@@ -123,8 +125,9 @@ async def _apply_task(world: World, obj: Object, plan: TaskPlan, children: Child
     return changed
 
 
-async def _task_conflict(world: World, obj: Object, task: Task, observed: TaskObservation, problem: Problem) -> float:
-    """Somebody else's object is in the way: say it, and look again now and then."""
+async def _task_blocked(world: World, obj: Object, task: Task, observed: TaskObservation, problem: Problem) -> float:
+    """A child cannot be had: say why, and look again now and then."""
+    log.warning("%s %s: %s", obj["kind"], name_of(obj), problem.message)
     plan = plan_task(task, replace(observed.seen, failure=problem))
     conditions = [
         condition.model_copy(
@@ -173,7 +176,12 @@ async def _make_mirrors(world: World, obj: Object, plan: SubnetPlan) -> None:
     for task_id in plan.unreadable:
         log.warning("Subnet %s: task 0x%s has terms that this version cannot read", name_of(obj), task_id.hex())
     for mirror in plan.mirrors:
-        await world.kube.apply(mirror, None, obj)
+        try:
+            await world.kube.apply(mirror, None, obj)
+        except NameConflictError:
+            world.wake(key_of(obj))  # the name was taken a moment ago; the next pass finds a free one
+        except RefusedError as refusal:
+            log.warning("Subnet %s: %s", name_of(obj), refusal)
 
 
 async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:

@@ -94,6 +94,7 @@ async def run(
                 chains=chains,
                 progress=ProgressPoller(settings.progress_poll_seconds, queue.add, **options),
                 metrics=metrics,
+                wake=queue.add,
             )
             for index in range(settings.reconcile_workers):
                 group.create_task(work(world, queue), name=f"worker {index}")

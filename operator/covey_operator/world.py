@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from covey_operator.chains import Chains
+from covey_operator.kinds import Key
 from covey_operator.kube import Kube
 from covey_operator.metrics import Metrics
 from covey_operator.plan.model import Surroundings
@@ -22,6 +24,7 @@ class World:
     chains: Chains
     progress: ProgressPoller
     metrics: Metrics
+    wake: Callable[[Key], None]
 
     @property
     def surroundings(self) -> Surroundings:

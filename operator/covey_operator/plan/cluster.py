@@ -20,7 +20,7 @@ from covey_operator.plan.report import Report, reports, terminations
 from covey_operator.plan.storage import HeadLedger
 
 CRASHING_RESTARTS = 6
-LINGER_SECONDS = 30.0
+LINGER_SECONDS, LAST_WORDS_SECONDS = 30.0, 10.0
 BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 5.0, 300.0
 
 
@@ -149,7 +149,7 @@ def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: d
             fatal=True,
             head_uid=uid_of(head),
         )
-    wait = _wait_seconds(ledger, now)
+    wait = max(_wait_seconds(ledger, now), _last_words_seconds(head, now))
     told = next((report.message for report in found.values() if report.outcome == "Failed" and report.message), "")
     cause = health.why_failed(head) + (f": {told}" if told else "")
     return ClusterPlan(
@@ -160,6 +160,14 @@ def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: d
         delete=_live(workers) if wait > 0 else (head, *_live(workers)),
         wake_seconds=wait if wait > 0 else None,
     )
+
+
+def _last_words_seconds(head: Object, now: datetime) -> float:
+    """When one container has failed, the other may still have to say why."""
+    if health.all_ended(head):
+        return 0.0
+    ends = [moment(ended["finishedAt"]) for ended in terminations(head).values() if ended.get("finishedAt")]
+    return max(0.0, (max(ends) + timedelta(seconds=LAST_WORDS_SECONDS) - now).total_seconds()) if ends else 0.0
 
 
 def _run_workers(

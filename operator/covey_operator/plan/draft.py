@@ -97,8 +97,8 @@ class TaskDraft:
             rounds=f"{settled_round}/{published.rounds}" if settled_round else None,
         )
 
-    def show_progress(self, progress: Progress) -> None:
-        """What the validator says about the rounds."""
+    def show_progress(self, progress: Progress, decimals: int | None = None) -> None:
+        """What the validator says about the rounds; `decimals` of the bounty's token where they are known."""
         ratio = None
         if progress.raw_bytes and progress.payload_bytes:
             ratio = f"{progress.raw_bytes / progress.payload_bytes:.0f}x"
@@ -116,6 +116,7 @@ class TaskDraft:
             metrics={name: number_words(value) for name, value in sorted(progress.metrics.items())[:MAX_METRICS]},
             bytes_sent=progress.bytes_sent,
             compression_ratio=ratio,
+            reward=token_amount(int(progress.reward), decimals) if progress.reward and decimals is not None else None,
             eta=duration_words(progress.eta_seconds) if progress.eta_seconds is not None else None,
         )
         known = self._status.get("transactions", [])

@@ -136,7 +136,6 @@ def worker_pod(site: Site, index: int, head_uid: str, head_ip: str) -> Object:
             "command": ["python", "-m", "covey_trainer.worker"],
             "env": [
                 {"name": "RAY_HEAD_IP", "value": head_ip},
-                {"name": "COVEY_DATA", "value": DATA_DIR},
                 {"name": "COVEY_GPUS_PER_WORKER", "value": str(site.spec.workers.gpus)},
                 {"name": "COVEY_CPUS_PER_WORKER", "value": cpu_number(resources.cpu)},
                 *_ray_env(),

@@ -61,6 +61,7 @@ class Progress(_Wire):
     peers_connected: int | None = None
     peers: int | None = None
     eta_seconds: float | None = None
+    reward: str | None = None  # base units, as a string: JSON numbers lose digits
     transactions: tuple[Transaction, ...] = ()
 
 

@@ -22,7 +22,7 @@ from covey_operator.plan.model import (
     TaskPlan,
 )
 from covey_operator.plan.network import exchange_service, policies
-from covey_operator.plan.pods import Site
+from covey_operator.plan.pods import OUTPUT_DIR, Site
 from covey_operator.plan.report import Record, Report
 from covey_operator.plan.status import (
     ACCEPTED,
@@ -134,12 +134,12 @@ def _run(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain) -> TaskP
         draft.wake_in(planned.wake_seconds)
     progress = draft.seen.progress
     if progress is not None:
-        draft.show_progress(progress)
+        draft.show_progress(progress, on_chain.decimals)
     draft.watch_head = planned.head_ip
     if planned.report is not None and planned.fatal:
         return _failed_here(draft, planned.report)
     if planned.reason is Reason.ROUNDS_DONE and planned.head_ip is None:
-        return _head_done(draft, planned)
+        return _head_done(draft, own, planned)
     _say_training(draft, planned)
     return draft.plan()
 
@@ -175,7 +175,7 @@ def _furniture(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, pl
     ]
 
 
-def _head_done(draft: TaskDraft, planned: ClusterPlan) -> TaskPlan:
+def _head_done(draft: TaskDraft, own: Own, planned: ClusterPlan) -> TaskPlan:
     """The head has exited with 0: record what it reported."""
     report = planned.report
     if report is None or report.outcome != "Succeeded" or report.model_digest is None:
@@ -186,13 +186,10 @@ def _head_done(draft: TaskDraft, planned: ClusterPlan) -> TaskPlan:
         draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, text)
         draft.message = text
         return draft.plan()
-    record = Record(
-        outcome="Succeeded",
-        reason=Reason.ROUNDS_DONE,
-        report=report,
-        progress=draft.seen.progress,
-    )
-    draft.record(record)
+    inside = (report.model_location or "").removeprefix(OUTPUT_DIR).lstrip("/")
+    told = report.model_copy(update={"model_location": f"{own.spec.storage.output_claim}/{inside}"})
+    progress = draft.seen.progress
+    draft.record(Record(outcome="Succeeded", reason=Reason.ROUNDS_DONE, report=told, progress=progress))
     draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
     draft.conditions.unknown(SETTLED, Reason.SETTLING, "The result is on its way to the chain.")
     return draft.plan(wake_seconds=1.0)

@@ -283,7 +283,7 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
         report = {
             "outcome": "Succeeded",
             "modelDigest": "0x" + digest.hex(),
-            "modelLocation": "models/wdbc/model.safetensors",
+            "modelLocation": "/output/wdbc/model.safetensors",
             "reward": str(rewards[site.address]),
             "rewardProof": ["0x" + part.hex() for part in tree.proof(site.address)],
             "round": 4,
@@ -470,3 +470,38 @@ async def test_a_dead_chain_does_not_block_deletion_for_ever(cluster, member):
     await cluster.condition(TASK, site.namespace, "wdbc", "Published", "RpcUnavailable")
     cluster.delete(TASK, site.namespace, "wdbc")
     await gone(cluster, TASK, site.namespace, "wdbc")
+
+
+async def test_what_the_api_server_refuses_is_told_and_mended(cluster, member):
+    planner = await joined(cluster, member)
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": planner.namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    cluster.apply(quota)
+
+    async def counted():
+        listed = cluster.server.kubectl("get", "resourcequota", "none", "-n", planner.namespace, "-o", "json")
+        return "hard" in json.loads(listed).get("status", {})
+
+    await cluster.until("the quota is counted", counted)
+    cluster.apply(planner.task("wdbc", members={"min": 1, "max": 1}, rounds={"count": 1, "minUpdates": 1}))
+    told = await cluster.condition(TASK, planner.namespace, "wdbc", "ClusterReady", "PodsUnschedulable", "False")
+    assert "exceeded quota" in told.message
+    cluster.server.kubectl("delete", "resourcequota", "none", "-n", planner.namespace)
+    await exists(cluster, POD, planner.namespace, "wdbc-head")
+
+
+async def test_a_taken_node_port_is_told(cluster, member):
+    exchange = {"advertise": "a.example", "service": {"type": "NodePort", "nodePort": 30707}}
+    first = await joined(cluster, member, exchange=exchange)
+    second = await joined(cluster, member, exchange=exchange, policy={"approval": "Manual"})
+    one = {"members": {"min": 1, "max": 2}, "rounds": {"count": 1, "minUpdates": 1}}
+    cluster.apply(first.task("wdbc", **one))
+    await exists(cluster, SERVICE, first.namespace, "wdbc-exchange")
+    await exists(cluster, TASK, second.namespace, "wdbc")
+    cluster.patch(TASK, second.namespace, "wdbc", {"spec": {"participation": {"decision": "Join"}}})
+    told = await cluster.condition(TASK, second.namespace, "wdbc", "ClusterReady", "EndpointPending", "False")
+    assert "30707" in told.message

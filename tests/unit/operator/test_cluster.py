@@ -247,3 +247,13 @@ def test_a_ray_head_that_does_not_end_after_success_is_not_awaited_for_ever(site
     assert plan(site, [head], make).wake_seconds == 30
     later = plan(site, [head], make, now=make.NOW + timedelta(seconds=31))
     assert later.report.model_digest == "0x" + "1" * 64
+
+
+def test_the_other_container_may_still_say_why(site, make):
+    silent = terminated("ray-head", 1, finished=stamp(make.NOW))
+    head = with_head(site, make, {**RUNNING, "containerStatuses": [silent]})
+    assert plan(site, [head], make).delete == ()
+    assert plan(site, [head], make).wake_seconds == 10
+    report = {"outcome": "Failed", "reason": "DataInvalid", "message": "no column", "userError": True}
+    head["status"]["containerStatuses"].append(terminated("validator", 2, report, finished=stamp(make.NOW)))
+    assert plan(site, [head], make).fatal

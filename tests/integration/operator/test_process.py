@@ -1,0 +1,152 @@
+"""The operator as a process: its end points, its Lease, its rights in one namespace, and how it dies and comes back."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import yaml
+from covey_operator.kinds import POD, SUBNET, TASK
+from operator_rbac import LEASE_RULES, OPERATOR_NAMESPACE, RULES
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain]
+
+
+def listening_port(process, limit_seconds=20.0):
+    """The port that the operator says it serves metrics on."""
+    deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        found = re.search(r"metrics on port (\d+)", process.text())
+        if found:
+            return int(found[1])
+        assert process.running, process.text()
+        time.sleep(0.05)
+    raise AssertionError(process.text())
+
+
+def fetch(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+async def ready(cluster, port):
+    async def check():
+        return fetch(port, "/readyz")[0] == 200
+
+    await cluster.until("the operator is ready", check)
+
+
+async def test_health_and_metrics(cluster, another_operator):
+    with another_operator() as process:
+        port = listening_port(process)
+        await ready(cluster, port)
+        assert fetch(port, "/healthz") == (200, "ok\n")
+        status, text = fetch(port, "/metrics")
+        assert status == 200
+        assert "covey_operator_leader 1.0" in text
+        assert 'covey_operator_api_requests_total{code="200",kind="Subnet",verb="list"}' in text
+        assert process.terminate() == 0, process.text()
+
+
+async def test_wrong_settings_are_named_and_end_the_process(another_operator):
+    with another_operator(COVEY_RECONCILE_WORKERS="many") as process:
+        assert process.exit_status() == 2
+        assert "COVEY_RECONCILE_WORKERS" in process.text()
+
+
+async def test_one_works_the_other_takes_over(cluster, another_operator):
+    with another_operator(COVEY_LEADER_ELECTION="true") as first:
+        await ready(cluster, listening_port(first))
+        with another_operator(COVEY_LEADER_ELECTION="true") as second:
+            port = listening_port(second)
+            assert fetch(port, "/readyz")[0] == 200, "a standby is ready"
+            assert "covey_operator_leader 0.0" in fetch(port, "/metrics")[1]
+            first.kill()
+
+            async def leads():
+                return "covey_operator_leader 1.0" in fetch(port, "/metrics")[1]
+
+            await cluster.until("the second leads", leads, limit_seconds=25)
+            assert second.terminate() == 0, second.text()
+
+
+async def test_an_operator_that_loses_its_lease_ends_at_once(cluster, another_operator):
+    with another_operator(COVEY_LEADER_ELECTION="true") as process:
+
+        async def leads():
+            return "covey_operator_leader 1.0" in fetch(listening_port(process), "/metrics")[1]
+
+        await cluster.until("it leads", leads, limit_seconds=25)
+        patch = '{"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 600}}'
+        cluster.server.kubectl(
+            "patch", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE, "--type=merge", "-p", patch
+        )
+        assert process.exit_status(25) == 1
+        assert "could not be renewed" in process.text()
+        cluster.server.kubectl("delete", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE)
+
+
+async def test_roles_in_one_namespace_are_enough_and_a_killed_operator_goes_on(
+    cluster, member, api_server, operators, tmp_path
+):
+    site = await member()
+    namespace = site.namespace
+    account = {"kind": "ServiceAccount", "name": "namespaced", "namespace": namespace}
+    rbac = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": {"name": "namespaced", "namespace": namespace}}
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "namespaced", "namespace": namespace}},
+        {**role, "rules": [*RULES, *LEASE_RULES]},
+        {
+            **role,
+            "kind": "RoleBinding",
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "namespaced"},
+            "subjects": [account],
+        },
+    )
+    token = api_server.kubectl("create", "token", "namespaced", "-n", namespace).strip()
+    content = yaml.safe_load(api_server.kubeconfig.read_text())
+    content["users"][0]["user"] = {"token": token}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(content))
+    settings = {
+        "KUBECONFIG": str(kubeconfig),
+        "COVEY_NAMESPACE": namespace,
+        "COVEY_WATCH_NAMESPACES": namespace,
+        "COVEY_LEADER_ELECTION": "true",
+    }
+    cluster.apply(site.subnet(), site.task("wdbc", members={"min": 1, "max": 1}, rounds={"count": 1, "minUpdates": 1}))
+    for step in ("Ready", "Published", "Accepted", "head"):
+        process = operators.start(**settings)
+        try:
+            if step == "Ready":
+                await cluster.condition(SUBNET, namespace, "eu", "Ready", "AsExpected", "True")
+            elif step == "Published":
+                await cluster.condition(TASK, namespace, "wdbc", "Published", "AsExpected", "True")
+            elif step == "Accepted":
+                await cluster.condition(TASK, namespace, "wdbc", "Accepted", "AcceptedByPolicy", "True")
+            else:
+                await cluster.until("the head pod", lambda: cluster.get(POD, namespace, "wdbc-head"))
+        finally:
+            process.kill()
+        assert "forbidden: User" not in process.text(), process.text()
+        cluster.server.kubectl("delete", "lease", "covey-operator", "-n", namespace, "--ignore-not-found")
+    balance = (await cluster.get(SUBNET, namespace, "eu"))["status"]["stake"]
+    assert balance == "1000", "nothing was done twice"
+    process = operators.start(**settings)
+    try:
+        for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
+            cluster.delete(kind, namespace, name)
+
+            async def gone(kind=kind, name=name):
+                return await cluster.get(kind, namespace, name) is None
+
+            await cluster.until(f"{name} is gone", gone)
+    finally:
+        assert process.terminate() == 0, process.text()
