@@ -30,6 +30,10 @@ class Pulse:
         self._last = time.monotonic()
         self.synced = False
 
+    def start(self) -> None:
+        """The work begins now: nothing was listed yet, and the time runs."""
+        self._last = time.monotonic()
+
     def beat(self) -> None:
         """All objects were listed."""
         self._last = time.monotonic()

@@ -245,14 +245,11 @@ async def observe_children(world: World, task: Task) -> Children:
         found = await world.kube.list_all(kind, task.namespace, selector)
         return {name_of(child): child for child in found if controlled_by(child, task.uid)}
 
-    pods, services, policies, config_maps, claims, session, token = await asyncio.gather(
-        mine(POD),
-        mine(SERVICE),
-        mine(NETWORK_POLICY),
-        mine(CONFIG_MAP),
-        mine(CLAIM),
-        _session_address(world, task),
-        own_secret(world, task, names.ray_token(task.name)),
+    pods, services, policies, config_maps, claims = await asyncio.gather(
+        mine(POD), mine(SERVICE), mine(NETWORK_POLICY), mine(CONFIG_MAP), mine(CLAIM)
+    )
+    session, token = await asyncio.gather(
+        _session_address(world, task), own_secret(world, task, names.ray_token(task.name))
     )
     return Children(pods, services, policies, config_maps, claims, session, token is not None)
 

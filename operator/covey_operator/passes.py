@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from covey_api.status import Condition, ConditionStatus
+from covey_api.reasons import NORMAL_LIFE
+from covey_api.status import Condition, ConditionStatus, Reason
 from covey_chain.errors import ChainError
 
 from covey_operator import failures
@@ -25,7 +26,7 @@ from covey_operator.observe import (
 )
 from covey_operator.plan import names
 from covey_operator.plan.model import Action, Children, Problem, SubnetPlan, Task, TaskPlan
-from covey_operator.plan.status import CLUSTER_READY, FAILED, READY
+from covey_operator.plan.status import CLUSTER_READY
 from covey_operator.plan.subnet import plan_subnet
 from covey_operator.plan.task import plan_task
 from covey_operator.world import World
@@ -33,6 +34,7 @@ from covey_operator.world import World
 log = logging.getLogger(__name__)
 
 MAX_STEPS = 12  # from publication to the first pod a pass takes about eight
+NO_NEWS = (Reason.PENDING, Reason.NOT_STARTED)
 KINDS = {kind.kind: kind for kind in (SUBNET, TASK)}
 
 
@@ -184,20 +186,20 @@ async def _make_mirrors(world: World, obj: Object, plan: SubnetPlan) -> None:
             log.warning("Subnet %s: %s", name_of(obj), refusal)
 
 
+def _is_news(condition: Condition, before: Condition | None) -> bool:
+    """Whether a person wants an event: another status or reason than before, and something that has happened."""
+    if condition.status == ConditionStatus.UNKNOWN or condition.reason in NO_NEWS:
+        return False
+    return before is None or (before.status, before.reason) != (condition.status, condition.reason)
+
+
 async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
     """Write the status if it says something new, with an event for every condition that changed its mind."""
     world.metrics.conditions.show(key_of(obj), conditions)
     before = {condition.type: condition for condition in read_conditions(obj)}
     if await world.kube.apply_status(obj, status):
         for condition in conditions:
-            known = before.get(condition.type)
-            unknown = condition.status == ConditionStatus.UNKNOWN
-            if unknown or (known is not None and known.status == condition.status and known.reason == condition.reason):
-                continue
-            if known is None and condition.status == ConditionStatus.FALSE and condition.type != READY:
-                continue  # the first pass of an object is no news
-            bad = condition.status == (ConditionStatus.TRUE if condition.type == FAILED else ConditionStatus.FALSE)
-            await world.kube.event(
-                obj, condition.reason, f"{condition.type} is {condition.status}: {condition.message}", warning=bad
-            )
+            if _is_news(condition, before.get(condition.type)):
+                text = f"{condition.type} is {condition.status}: {condition.message}"
+                await world.kube.event(obj, condition.reason, text, warning=condition.reason not in NORMAL_LIFE.reasons)
     return {**obj, "status": status}

@@ -84,8 +84,7 @@ async def run(
                 leading.set()
             await leading.wait()
             metrics.leader.set(1)
-            pulse.beat()
-            pulse.synced = False
+            pulse.start()
             options = {} if progress_port is None else {"port": progress_port}
             chains = Chains(group, queue, settings.chain_poll_seconds, metrics)
             world = World(

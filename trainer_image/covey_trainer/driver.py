@@ -192,7 +192,8 @@ def write_termination_message(path: Path | None, error: TrainerError) -> None:
         if len(encoded) <= TERMINATION_MESSAGE_BYTES:
             path.write_bytes(encoded)
             return
-        message = message[: len(message) - (len(encoded) - TERMINATION_MESSAGE_BYTES) - 1]
+        # A character takes at most six bytes as JSON, so this never cuts too much.
+        message = message[: -max(1, (len(encoded) - TERMINATION_MESSAGE_BYTES) // 6)]
 
 
 def _failure(error: TrainerError) -> wire.Report:

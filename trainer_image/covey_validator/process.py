@@ -33,6 +33,8 @@ from covey_validator.tensors import SharedDirectory
 
 DRIVER_GOODBYE_SECONDS = 5.0
 LINGER_SECONDS_MAX = 120
+FAREWELL_SECONDS = 2.0
+FAREWELL_SECONDS_MAX = 60.0
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -66,8 +68,8 @@ class Validator:
             known = await self._task(store, link)
             self._check_key(known, key)
             self.progress.rounds, self.progress.peers = known.terms.rounds.count, len(known.sites) - 1
-            start = store.start
-            parameters = store.model(bytes.fromhex(start.base)) if start else None
+            digest = store.base()
+            parameters = store.model(digest) if digest else None
             session = DriverSession(
                 known.terms.canonical().decode(),
                 known.seed,
@@ -80,7 +82,10 @@ class Validator:
                 stack.push_async_callback(node.exchange.close)
                 return await self._train(node, base, link)
             except TaskFailed as failure:
+                self.progress.say("Failed", failure.message)
                 await session.finish(failure.reason, failure.message, DRIVER_GOODBYE_SECONDS)
+                if failure.concerns_all:
+                    await self._let_hear()
                 raise
 
     # --- start ------------------------------------------------------------------------------------------------------
@@ -175,6 +180,16 @@ class Validator:
                 await loop.until_last_signed()
         except TimeoutError:
             _log.info("not every participant has signed the last result; leaving all the same")
+
+    async def _let_hear(self) -> None:
+        """Give every peer the time to hear what we said last, so that it need not wait for us."""
+        assert self._exchange is not None
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS_MAX):
+                await self._exchange.until_connected(self.progress.peers)
+                await asyncio.sleep(FAREWELL_SECONDS)
+        except TimeoutError:
+            _log.warning("not every participant could be told")
 
     # --- words ------------------------------------------------------------------------------------------------------
 

@@ -165,8 +165,10 @@ class _Run:
         """Sites that start from different models can never merge; say so as soon as no quorum is left without them."""
         s, strangers = self.setting, self.state.strangers
         others = s.weight(s.ledger.stakes.keys() - strangers.keys())
-        if not strangers or s.instance(Step.UPDATES).is_quorum(others) or not self._once("mismatch"):
+        if not strangers or s.instance(Step.UPDATES).is_quorum(others):
             return
+        if (s.site in s.trainers and s.site not in self.state.updates.values()) or not self._once("mismatch"):
+            return  # only our own header tells the others
         theirs = ", ".join(f"{site}: 0x{base.hex()}" for site, base in sorted(strangers.items()))
         message = (
             f"Sites start round {s.round} from different models. Ours has digest 0x{s.base.hex()}; {theirs}. Make the "

@@ -208,7 +208,7 @@ class Runner:
             case CatchUp():
                 self._behind()
             case Fail(reason, message):
-                raise TaskFailed(reason, message, user_error=True)
+                raise TaskFailed(reason, message, user_error=True, concerns_all=True)
 
     # --- our update -------------------------------------------------------------------------------------------------
 

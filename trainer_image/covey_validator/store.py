@@ -253,6 +253,13 @@ class Store:
                 return record
         return None
 
+    def base(self) -> bytes | None:
+        """Digest of the model that the next round starts from; None before the driver's first word."""
+        newest, start = self.newest(), self.start
+        if newest is not None:
+            return newest.model_digest
+        return bytes.fromhex(start.base) if start else None
+
     def keep_models(self, digests: set[bytes]) -> None:
         """Remove all models but these."""
         keep = {self._model(digest) for digest in digests}

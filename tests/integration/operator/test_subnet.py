@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from covey_chain.client import Chain
-from covey_operator.kinds import SECRET, SUBNET
+from covey_operator.kinds import EVENT, SECRET, SUBNET
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
@@ -34,6 +36,14 @@ async def test_a_wrong_wallet_key_is_told_and_mended(cluster, member):
     told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "BadWalletKey", "False")
     assert "64 hex digits" in told.message
     assert "nothexatall" not in told.message
+    await asyncio.sleep(5)  # two more tries
+    events = [
+        event
+        for event in await cluster.kube.list_all(EVENT, site.namespace)
+        if event["involvedObject"]["name"] == "eu" and event["type"] == "Warning"
+    ]
+    assert {event["reason"] for event in events} == {"BadWalletKey"}
+    assert len(events) == 1, "one event for a transition, none for a retry"
     site.prepare()
     await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
 

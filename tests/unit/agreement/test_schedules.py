@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from simulator import END_SECONDS, World
+from agreement_simulator import END_SECONDS, World
 
 
 def check(world: World) -> None:

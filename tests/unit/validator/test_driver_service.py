@@ -19,7 +19,7 @@ from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
 from covey_validator.tensors import SharedDirectory
 from safetensors.numpy import load, save
-from world import MANIFEST, model
+from validator_world import MANIFEST, model
 
 HELLO = wire.Report(hello=wire.Hello(ray_version="2.60", workers=2))
 

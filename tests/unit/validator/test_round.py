@@ -6,7 +6,6 @@ import hashlib
 from random import Random
 
 import pytest
-from bus import BASE, Bus, Site, addresses, header, setting, signed
 from covey_chain.types import RoundResult, ScoreCommit, ScoreReveal, UpdateHeader, Vote
 from covey_validator import round as machine
 from covey_validator import selection
@@ -24,6 +23,7 @@ from covey_validator.round_types import (
     Train,
     UpdateArrived,
 )
+from round_bus import BASE, Bus, Site, addresses, header, setting, signed
 
 A, B, C = addresses(3)
 SITES = [A, B, C]

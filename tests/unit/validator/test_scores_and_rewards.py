@@ -6,13 +6,13 @@ import math
 from fractions import Fraction
 
 import pytest
-from bus import BASE, TASK, addresses
 from covey_chain.merkle import RewardTree
 from covey_validator import rewards, scoring, selection
 from covey_validator.scoring import LOSS_LIMIT, Scores, ScoresError
 from covey_validator.verdict import Ledger, conclude
 from hypothesis import given
 from hypothesis import strategies as st
+from round_bus import BASE, TASK, addresses
 
 A, B, C, D = addresses(4)
 losses = st.integers(-LOSS_LIMIT, LOSS_LIMIT)

@@ -12,7 +12,7 @@ from covey_exchange.codec import encode
 from covey_validator import durable
 from covey_validator.store import DoubleSignature, Start, Store
 from covey_validator.task import Task
-from world import KEYS, MANIFEST, OWNERS, TASK_ID, model, record, roster, said, task
+from validator_world import KEYS, MANIFEST, OWNERS, TASK_ID, model, record, roster, said, task
 
 A = OWNERS[0]
 

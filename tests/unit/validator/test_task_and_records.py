@@ -10,7 +10,7 @@ from covey_validator.errors import TaskFailed
 from covey_validator.records import CertifiedRound, RecordInvalid
 from covey_validator.settings import ValidatorSettings
 from covey_validator.task import Task
-from world import DOMAIN, KEYS, OWNERS, participants, published, record, task, terms
+from validator_world import DOMAIN, KEYS, OWNERS, participants, published, record, task, terms
 
 A, B, C = OWNERS
 
