@@ -122,7 +122,7 @@ class RayExecutor:
     def _run(self, trainer: DataParallelTrainer) -> None:
         try:
             self._fit.set_result(trainer.fit())
-        except Exception as error:  # handed to whoever waits for an outcome
+        except (Exception, SystemExit) as error:  # the latter when Ray is shut down; whoever waits is told
             self._fit.set_exception(error)
 
     def _ask(self, kind: Any, parameters: Sequence[Parameters], **details: Any) -> list[Any]:  # noqa: ANN401

@@ -45,7 +45,7 @@ def read(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             x, y = _array(stored, "x"), _array(stored, "y")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise _invalid(f"{FILE} cannot be read ({error})") from error
     if x.ndim != 2 or x.shape[1] != FEATURES:
         raise _invalid(f"x has shape {x.shape}, not [n, {FEATURES}]")
