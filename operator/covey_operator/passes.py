@@ -190,6 +190,8 @@ def _is_news(condition: Condition, before: Condition | None) -> bool:
     """Whether a person wants an event: another status or reason than before, and something that has happened."""
     if condition.status == ConditionStatus.UNKNOWN or condition.reason in NO_NEWS:
         return False
+    if (condition.status, condition.reason) == (ConditionStatus.FALSE, Reason.AS_EXPECTED):
+        return False  # that nothing has failed
     return before is None or (before.status, before.reason) != (condition.status, condition.reason)
 
 
