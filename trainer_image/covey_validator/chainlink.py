@@ -18,6 +18,7 @@ from covey_validator.settings import ChainSettings
 from covey_validator.task import Task
 
 WATCH_SECONDS = 20.0
+ALONE_LOOKS = 3
 _log = logging.getLogger(__name__)
 
 
@@ -53,24 +54,37 @@ class ChainLink:
 
 
 async def watch(link: ChainLink, node: Node) -> None:
-    """Follow keys and end points of the participants, and notice a cancelled task; runs for ever.
+    """Follow keys and end points of the participants, and notice a task that ended without us; runs for ever.
 
     Raises:
-        TaskFailed: the task was cancelled.
+        TaskFailed: the task was cancelled, or finished and nobody is there to get the model from.
     """
+    alone = 0
     while True:
         try:
             chain, _ = await link.connect()
-            await _look(chain, node)
+            node.progress.token_decimals = await chain.token_decimals(node.task.token)
+            left_behind = await _look(chain, node) and not node.exchange.connected
+            alone = alone + 1 if left_behind else 0
         except ChainError as error:
             _log.info("participants not refreshed: %s", error)
+        if alone >= ALONE_LOOKS:
+            raise TaskFailed(
+                Reason.PEERS_UNREACHABLE,
+                "the task is finished on chain, but this member lacks its last rounds and no other member is there to "
+                "give them; ask one for its model.safetensors",
+                user_error=True,
+            )
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _look(chain: Chain, node: Node) -> None:
+async def _look(chain: Chain, node: Node) -> bool:
+    """Bring participants up to date; True if the task is finished on chain and not here."""
     published = await chain.task(node.task.task_id)
-    if published is None or published.status == TaskStatus.FINISHED:
-        return
+    if published is None:
+        return False
+    if published.status == TaskStatus.FINISHED:
+        return node.progress.round < node.progress.rounds
     if published.status == TaskStatus.CANCELLED:
         raise TaskFailed(Reason.CANCELLED_BY_PLANNER, "the task was cancelled or has expired on chain", user_error=True)
     fresh = Task.of(published, await chain.participants(node.task.task_id), chain.domain)
@@ -79,3 +93,4 @@ async def _look(chain: Chain, node: Node) -> None:
         node.store.put("task", fresh)
         node.task = fresh
         node.exchange.set_peers(site.peer for site in fresh.sites)
+    return False

@@ -81,6 +81,7 @@ def write_termination(path: Path | None, document: dict[str, Any]) -> None:
         return
     message = str(document["message"])
     while len(data := json.dumps(document, ensure_ascii=False).encode()) > MESSAGE_BYTES_MAX and message:
-        message = message[: -max(1, len(data) - MESSAGE_BYTES_MAX)]
+        # A character takes up to four bytes, so this never cuts too much; a few turns of the loop suffice.
+        message = message[: -max(1, (len(data) - MESSAGE_BYTES_MAX) // 4)]
         document = {**document, "message": message}
     target.write_bytes(data)  # in place: the kubelet mounts this very file

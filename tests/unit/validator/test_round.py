@@ -51,6 +51,16 @@ def test_three_sites_sign_one_result():
         assert {m.site for m in site.certified.signatures} == set(SITES)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_members_are_enough(count: int):
+    sites = addresses(count)
+    bus = Bus(0, [setting(site, sites, min_updates=count) for site in sites])
+    bus.run()
+    (result,) = results(bus)
+    assert result.accepted
+    assert 900 - count < result.total_reward <= 900
+
+
 def test_a_round_that_makes_the_model_worse_is_discarded_and_pays_nobody():
     worse = {"base": 1_000_000, "candidate": 2_000_000}
     bus = three(losses=lambda _judge, label, _random: worse.get(label, 2_000_000))

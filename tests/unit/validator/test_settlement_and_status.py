@@ -1,0 +1,96 @@
+"""Who posts, what is due, and what people and machines are shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+from covey_chain.merkle import leaf
+from covey_validator import output, status
+from covey_validator.errors import TaskFailed
+from covey_validator.progress import Progress
+from covey_validator.settlement import due, turn
+from eth_utils import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+from round_bus import addresses
+from safetensors.numpy import load_file
+from validator_world import OWNERS, model, record
+
+
+@pytest.mark.parametrize(
+    ("newest", "every", "rounds", "expected"),
+    [(1, 5, 20, 0), (4, 5, 20, 0), (5, 5, 20, 5), (9, 5, 20, 5), (20, 5, 20, 20), (7, 5, 7, 7), (3, 1, 9, 3)],
+)
+def test_results_are_due_every_few_rounds_and_at_the_end(newest: int, every: int, rounds: int, expected: int):
+    assert due(newest, every, rounds) == expected
+
+
+@given(st.integers(1, 10_000), st.integers(1, 50), st.integers(1, 16))
+def test_each_result_has_one_first_poster_and_a_full_order(number: int, every: int, count: int):
+    sites = addresses(count)
+    assert sorted(turn(number, every, sites, site) for site in sites) == list(range(count))
+
+
+def test_the_first_poster_rotates():
+    sites = addresses(3)
+    first = [next(s for s in sites if turn(number, 5, sites, s) == 0) for number in (5, 10, 15, 20)]
+    assert first == [sites[1], sites[2], sites[0], sites[1]]
+
+
+def test_the_termination_message_proves_the_reward():
+    found = record(4, bytes(32), last=True)
+    said = output.success(found, OWNERS[1], "/output/numbers/model.safetensors")
+    node = leaf(found.task_id, OWNERS[1], int(said["reward"]))
+    for sibling in said["rewardProof"]:
+        other = bytes.fromhex(sibling[2:])
+        node = keccak(min(node, other) + max(node, other))
+    assert node == found.reward_root
+
+
+def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path):
+    log = tmp_path / "termination"
+    error = TaskFailed("ProgramError", "ä" * 10_000, user_error=True)
+    output.write_termination(log, output.failure(error, 3))
+    assert len(log.read_bytes()) <= 4096
+    said = json.loads(log.read_text())
+    assert (said["reason"], said["round"], said["userError"]) == ("ProgramError", 3, True)
+    assert said["message"].startswith("äää")
+
+
+def test_model_and_report_lie_together(tmp_path: Path):
+    found = record(4, bytes(32), last=True)
+    path = output.write_output(tmp_path / "numbers", model(2.0), found, Progress("numbers", loss=0.5))
+    assert (load_file(path)["weight"] == 2.0).all()
+    report = json.loads((tmp_path / "numbers/report.json").read_text())
+    assert (report["rounds"], report["loss"], report["modelDigest"]) == (4, 0.5, "0x" + "00" * 32)
+    assert sorted(p.name for p in (tmp_path / "numbers").iterdir()) == ["model.safetensors", "report.json"]
+
+
+async def test_the_status_server_answers_people_prometheus_and_the_kubelet():
+    progress = Progress("numbers", rounds=4, round=2, reward=3 * 10**18, raw_bytes=200, payload_bytes=2)
+    progress.round_seconds = [2.0, 4.0]
+    refreshed: list[int] = []
+    async with (
+        status.serve(progress, "127.0.0.1:0", lambda: refreshed.append(1)) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,
+    ):
+        found = await (await client.get("/status")).json()
+        assert (found["reward"], found["compressionRatio"], found["etaSeconds"]) == (str(3 * 10**18), 100.0, 6.0)
+        text = await (await client.get("/metrics")).text()
+        assert 'covey_validator_reward_tokens{task="numbers"} 3.0' in text
+        assert 'covey_validator_round_duration_seconds_sum{task="numbers"} 6.0' in text
+        again = await (await client.get("/metrics")).text()
+        assert 'covey_validator_round_duration_seconds_sum{task="numbers"} 6.0' in again
+        assert (await client.get("/healthz")).status == 200
+    assert len(refreshed) == 3
+
+
+def test_health_follows_the_event_loop():
+    now = 0.0
+    heart = status.Heartbeat(lambda: now)
+    assert not heart.is_late
+    now = 60.0
+    assert heart.is_late
