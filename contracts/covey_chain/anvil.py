@@ -33,6 +33,10 @@ class AnvilMissingError(RuntimeError):
     """There is no anvil on this machine."""
 
 
+class PortTakenError(RuntimeError):
+    """The node's port is somebody else's, or its address is not this machine's."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A running development node."""
@@ -72,8 +76,13 @@ def anvil(host: str = "127.0.0.1", port: int | None = None, block_seconds: int |
         host: address to listen on.
         port: TCP port; a free one if None.
         block_seconds: time between blocks; None mines every transaction at once.
+
+    Raises:
+        AnvilMissingError: there is no anvil on this machine.
+        PortTakenError: somebody listens there already.
     """
     chosen = port or free_port()
+    _require_free(host, chosen)
     command = [binary(), "--host", host, "--port", str(chosen), "--chain-id", str(CHAIN_ID), "--silent"]
     if block_seconds:
         command += ["--block-time", str(block_seconds)]
@@ -84,7 +93,23 @@ def anvil(host: str = "127.0.0.1", port: int | None = None, block_seconds: int |
         yield Node(url, CHAIN_ID, FUNDED_KEYS, process.pid)
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _require_free(host: str, port: int) -> None:
+    # Otherwise whoever listens there would answer in the place of our node.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTakenError(
+                f"anvil cannot listen on {host}:{port} ({error.strerror}); is the port taken?"
+            ) from error
 
 
 def _await_answer(url: str, process: subprocess.Popen[bytes], limit_seconds: float = 20.0) -> None:
@@ -96,7 +121,7 @@ def _await_answer(url: str, process: subprocess.Popen[bytes], limit_seconds: flo
     deadline = time.monotonic() + limit_seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"anvil ended with {process.returncode}; is the port of {url} taken?")
+            raise RuntimeError(f"anvil ended with exit code {process.returncode} before it answered at {url}")
         with suppress(OSError), urllib.request.urlopen(request, timeout=1):  # noqa: S310
             return
         time.sleep(0.05)

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, Self, TypeVar
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import BadFunctionCallOutput, ContractLogicError
+from web3.exceptions import TransactionNotFound
 
-from covey_chain import abi
-from covey_chain.errors import NoContract, Reverted, WrongChain
+from covey_chain import abi, rpc
+from covey_chain.errors import NoContract, Reverted, RpcUnavailable, WrongChain
 from covey_chain.events import Event, EventKind
-from covey_chain.rpc import ask
 from covey_chain.signing import Domain
-from covey_chain.types import (
-    Consortium,
-    Member,
-    Participant,
-    PublishedTask,
-    Role,
-    SettlementState,
-    TaskStatus,
-)
+from covey_chain.types import Consortium, Member, Participant, PublishedTask, Role, SettlementState, TaskStatus
 
+T = TypeVar("T")
+
+# Providers refuse wider log queries; 10 000 blocks is what the strictest of the common ones answers.
+LOG_BLOCKS = 10_000
+_AT_ONCE = 8
 _ZERO_ADDRESS = "0x" + "00" * 20
 
 
 class Chain:
     """A set of contracts on one chain, found from its Settlement address. Build it with `connect`."""
 
-    def __init__(self, web3: AsyncWeb3[Any], url: str, chain_id: int, settlement: str) -> None:
-        self.web3, self.url, self.chain_id = web3, url, chain_id
+    def __init__(self, url: str, chain_id: int, settlement: str, timeout_seconds: float) -> None:
+        self.web3 = rpc.connect(url, timeout_seconds)
+        self.url, self.chain_id = url, chain_id
         self.settlement_contract = self._contract("Settlement", settlement)
         self.registry_contract: Any = None
         self.market_contract: Any = None
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     @classmethod
     async def connect(cls, rpc_url: str, chain_id: int, contract: str, timeout_seconds: float = 10.0) -> Self:
@@ -45,20 +44,18 @@ class Chain:
             WrongChain: it is of another chain.
             NoContract: there is no Settlement at the address.
         """
-        provider = AsyncHTTPProvider(rpc_url, request_kwargs={"timeout": timeout_seconds})
-        web3: AsyncWeb3[Any] = AsyncWeb3(provider)
-        chain = cls(web3, rpc_url, chain_id, to_checksum_address(contract))
+        chain = cls(rpc_url, chain_id, to_checksum_address(contract), timeout_seconds)
         try:
-            found = await ask(rpc_url, "eth_chainId", web3.eth.chain_id)
+            found = await chain.ask("eth_chainId", chain.web3.eth.chain_id)
             if found != chain_id:
                 raise WrongChain(rpc_url, chain_id, found)
+            functions = chain.settlement_contract.functions
             try:
-                functions = chain.settlement_contract.functions
-                registry, market = await functions.registry().call(), await functions.market().call()
-            except (BadFunctionCallOutput, ContractLogicError) as error:
+                registry, market = await chain.call(functions.registry()), await chain.call(functions.market())
+            except (NoContract, Reverted) as error:
                 raise NoContract(contract, chain_id) from error
         except BaseException:
-            await provider.disconnect()
+            await chain.close()
             raise
         chain.registry_contract = chain._contract("MemberRegistry", registry)
         chain.market_contract = chain._contract("TaskMarket", market)
@@ -76,9 +73,24 @@ class Chain:
     def _contract(self, name: str, address: str) -> Any:
         return self.web3.eth.contract(address=to_checksum_address(address), abi=abi.artifact(name).abi)
 
+    async def ask(self, call: str, request: Awaitable[T]) -> T:
+        """Await a request of web3, with typed errors (see `rpc.ask`)."""
+        return await rpc.ask(self.url, call, request)
+
     async def call(self, function: Any) -> Any:
         """Call a view of a contract, with typed errors."""
-        return await ask(self.url, function.fn_name, function.call())
+        try:
+            return await self.ask(function.fn_name, function.call())
+        except NoContract as error:
+            what = f"(with {function.fn_name})"
+            raise NoContract(function.address, self.chain_id, what, "the address") from error
+
+    async def _several(self, reads: Sequence[Awaitable[T]]) -> list[T]:
+        async def one(read: Awaitable[T]) -> T:
+            async with self._slots:
+                return await read
+
+        return await asyncio.gather(*map(one, reads))
 
     def token(self, address: str) -> Any:
         """An ERC-20 contract at `address`."""
@@ -86,62 +98,69 @@ class Chain:
 
     async def block_number(self) -> int:
         """Height of the newest block."""
-        return int(await ask(self.url, "eth_blockNumber", self.web3.eth.block_number))
+        return int(await self.ask("eth_blockNumber", self.web3.eth.block_number))
 
     async def timestamp(self) -> int:
         """Seconds since 1970 of the newest block: the contracts' clock."""
-        return int((await ask(self.url, "eth_getBlockByNumber", self.web3.eth.get_block("latest")))["timestamp"])
+        return int((await self.ask("eth_getBlockByNumber", self.web3.eth.get_block("latest")))["timestamp"])
+
+    async def receipt(self, tx_hash: str) -> Any:
+        """The receipt of a mined transaction, None while it is not mined."""
+        try:
+            return await self.ask("eth_getTransactionReceipt", self._receipt(tx_hash))
+        except TransactionNotFound:
+            return None
+
+    async def _receipt(self, tx_hash: str) -> Any:
+        return await self.web3.eth.get_transaction_receipt(bytes.fromhex(tx_hash[2:]))  # type: ignore[arg-type]
 
     async def consortium(self, name: str) -> Consortium | None:
         """A consortium by name; None if nobody has made it."""
-        identity = keccak(text=name)
+        identity = bytes(keccak(text=name))
         c = await self.call(self.registry_contract.functions.consortiumOf(identity))
         return None if c[1] == _ZERO_ADDRESS else Consortium(identity, *c)
 
     async def member(self, consortium: bytes, address: str) -> Member | None:
         """A member; None if the address has not joined."""
-        functions = self.registry_contract.functions
-        roles, joined, _, tls, metadata, stake, unbonding, endpoint = await self.call(
-            functions.memberOf(consortium, to_checksum_address(address))
-        )
+        owner = to_checksum_address(address)
+        entry = await self.call(self.registry_contract.functions.memberOf(consortium, owner))
+        roles, joined, updated, stake, unbonding, _, tls, metadata, endpoint = entry
         if joined == 0:
             return None
-        certificate = await self._certificate(consortium, address, joined)
-        return Member(
-            to_checksum_address(address), Role(roles), tls, endpoint, metadata, certificate, stake, unbonding, joined
-        )
+        certificate = await self._certificate(consortium, owner, updated)
+        return Member(owner, Role(roles), tls, endpoint, metadata, certificate, stake, unbonding, joined)
 
-    async def _certificate(self, consortium: bytes, address: str, since: int) -> bytes:
-        wanted = {"consortium": consortium, "member": to_checksum_address(address)}
-        events = self.registry_contract.events
-        logs: list[Any] = []
-        for event in (events.MemberJoined, events.MemberUpdated):
-            logs += await ask(self.url, "eth_getLogs", event.get_logs(from_block=since, argument_filters=wanted))
-        newest = max(logs, key=lambda log: (log["blockNumber"], log["logIndex"]), default=None)
-        return bytes(newest["args"]["certificate"]) if newest else b""
+    async def _certificate(self, consortium: bytes, owner: str, block: int) -> bytes:
+        wanted = {EventKind.MEMBER_JOINED, EventKind.MEMBER_UPDATED}
+        found = [
+            event.arguments["certificate"]
+            for event in await self.events(block, block)
+            if event.kind in wanted
+            and (event.arguments["consortium"], event.arguments["member"]) == (consortium, owner)
+        ]
+        return bytes(found[-1]) if found else b""
 
     async def members(self, consortium: bytes) -> list[Member]:
         """All members in the order in which they joined."""
         addresses = await self.call(self.registry_contract.functions.members(consortium))
-        found = [await self.member(consortium, address) for address in addresses]
+        found = await self._several([self.member(consortium, address) for address in addresses])
         return [member for member in found if member is not None]
 
     async def task(self, task_id: bytes) -> PublishedTask | None:
-        """A task; None if it has not been published."""
-        terms, planner, status, block, _, _ = await self.call(self.market_contract.functions.taskOf(task_id))
+        """A task; None if it has not been published.
+
+        Raises:
+            RpcUnavailable: the node has lost the log with the terms.
+        """
+        terms, planner, status, block, *_ = await self.call(self.market_contract.functions.taskOf(task_id))
         if status == TaskStatus.NONE:
             return None
-        logs = await ask(
-            self.url,
-            "eth_getLogs",
-            self.market_contract.events.TaskPublished.get_logs(
-                from_block=block, to_block=block, argument_filters={"taskId": task_id}
-            ),
-        )
-        spec = bytes(logs[0]["args"]["spec"]) if logs else b""
-        if keccak(spec) != terms[1]:
-            raise Reverted("TaskPublished", f"the spec of task 0x{task_id.hex()} does not have the hash in its terms")
         consortium, spec_hash, token, bounty, low, high, rounds, accept_by, deadline, _ = terms
+        published = [event for event in await self.events(block, block) if event.kind is EventKind.TASK_PUBLISHED]
+        spec = next((bytes(e.arguments["spec"]) for e in published if e.task_id == task_id), None)
+        if spec is None or keccak(spec) != spec_hash:
+            lost = f"the log with the terms of task 0x{task_id.hex()}: only nodes that keep their whole history have it"
+            raise RpcUnavailable(self.url, lost, refused=True)
         return PublishedTask(
             task_id, consortium, planner, spec_hash, spec, token, bounty, low, high, rounds, accept_by, deadline,
             TaskStatus(status), block,
@@ -151,40 +170,39 @@ class Chain:
         """The id that a task of `planner` with `salt` has or will have, 32 bytes."""
         return bytes(await self.call(self.market_contract.functions.taskIdOf(to_checksum_address(planner), salt)))
 
+    async def task_status(self, task_id: bytes) -> TaskStatus:
+        """Where a task stands; NONE if it has not been published."""
+        return TaskStatus(await self.call(self.market_contract.functions.statusOf(task_id)))
+
     async def tasks(self, consortium: bytes) -> list[PublishedTask]:
         """All tasks of a consortium in the order of publication."""
-        logs = await ask(
-            self.url,
-            "eth_getLogs",
-            self.market_contract.events.TaskPublished.get_logs(
-                from_block=0, argument_filters={"consortium": consortium}
-            ),
-        )
-        found = [await self.task(bytes(log["args"]["taskId"])) for log in logs]
+        identities = await self.call(self.market_contract.functions.tasksOf(consortium))
+        found = await self._several([self.task(bytes(identity)) for identity in identities])
         return [task for task in found if task is not None]
 
     async def participants(self, task_id: bytes) -> list[Participant]:
         """Who has accepted, sorted by address; with snapshotted stake once the task has started."""
-        task = await self.task(task_id)
-        if task is None:
-            return []
         functions = self.market_contract.functions
-        found = []
-        for address in await self.call(functions.participants(task_id)):
-            roles, session_key, stake, endpoint = await self.call(functions.participantOf(task_id, address))
-            member = await self.member(task.consortium, address)
-            if member is not None:
-                held = stake if task.status in (TaskStatus.STARTED, TaskStatus.FINISHED) else member.stake
-                found.append(
-                    Participant(
-                        address, Role(roles), session_key, endpoint, held, member.tls_key_hash, member.certificate
-                    )
-                )
-        return sorted(found, key=lambda p: p.address.lower())
+        terms, _, status, *_ = await self.call(functions.taskOf(task_id))
+        consortium, started = terms[0], status in (TaskStatus.STARTED, TaskStatus.FINISHED)
+
+        async def one(address: str) -> Participant | None:
+            member = await self.member(consortium, address)
+            roles, session_key, snapshot, endpoint = await self.call(functions.participantOf(task_id, address))
+            if member is None or roles == 0:
+                return None
+            stake = snapshot if started else member.stake
+            return Participant(
+                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate
+            )
+
+        addresses = await self.call(functions.participants(task_id))
+        found = await self._several([one(address) for address in addresses])
+        return sorted((p for p in found if p is not None), key=lambda p: p.address.lower())
 
     async def settlement(self, task_id: bytes) -> SettlementState:
         """What has been settled of a task."""
-        round_, last, digest, root, total = await self.call(self.settlement_contract.functions.stateOf(task_id))
+        round_, last, total, digest, root = await self.call(self.settlement_contract.functions.stateOf(task_id))
         return SettlementState(round_, digest, root, total, last)
 
     async def claimed(self, task_id: bytes, member: str) -> int:
@@ -205,33 +223,35 @@ class Chain:
 
     async def native_balance(self, address: str) -> int:
         """Balance of the chain's own coin in wei."""
-        return int(await ask(self.url, "eth_getBalance", self.web3.eth.get_balance(to_checksum_address(address))))
+        return int(await self.ask("eth_getBalance", self.web3.eth.get_balance(to_checksum_address(address))))
 
     async def events(self, from_block: int, to_block: int) -> list[Event]:
-        """Events of all three contracts in the blocks from_block … to_block, in the order of the chain."""
-        if from_block > to_block:
-            return []
-        contracts = (self.registry_contract, self.market_contract, self.settlement_contract)
-        raw = await ask(
-            self.url,
-            "eth_getLogs",
-            self.web3.eth.get_logs(
-                {"fromBlock": from_block, "toBlock": to_block, "address": [c.address for c in contracts]}
-            ),
-        )
-        known = {kind.value for kind in EventKind}
-        found = []
-        for log in raw:
-            contract = next(c for c in contracts if c.address == log["address"])
-            entry = contract.get_event_by_topic("0x" + bytes(log["topics"][0]).hex())
-            if entry.event_name in known:
-                decoded = entry.process_log(log)
-                found.append(
-                    Event(
-                        EventKind(entry.event_name),
-                        int(log["blockNumber"]),
-                        "0x" + bytes(log["transactionHash"]).hex(),
-                        dict(decoded["args"]),
-                    )
-                )
+        """Events of all three contracts in the blocks from_block … to_block, in the order of the chain.
+
+        Who follows the chain reads again from some blocks before the last one that it has seen, and tells histories
+        apart by `block_hash`: the newest blocks may be replaced.
+        """
+        found: list[Event] = []
+        for first in range(from_block, to_block + 1, LOG_BLOCKS):
+            found += await self._events(first, min(to_block, first + LOG_BLOCKS - 1))
         return found
+
+    async def _events(self, from_block: int, to_block: int) -> list[Event]:
+        contracts = {c.address: c for c in (self.registry_contract, self.market_contract, self.settlement_contract)}
+        logs = await self.ask(
+            "eth_getLogs",
+            self.web3.eth.get_logs({"fromBlock": from_block, "toBlock": to_block, "address": list(contracts)}),
+        )
+        return [self._event(contracts[log["address"]], log) for log in logs]
+
+    @staticmethod
+    def _event(contract: Any, log: Any) -> Event:
+        decoded = contract.get_event_by_topic("0x" + bytes(log["topics"][0]).hex()).process_log(log)
+        return Event(
+            EventKind(decoded["event"]),
+            int(log["blockNumber"]),
+            "0x" + bytes(log["blockHash"]).hex(),
+            int(log["logIndex"]),
+            "0x" + bytes(log["transactionHash"]).hex(),
+            dict(decoded["args"]),
+        )

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 
 class ChainError(Exception):
     """Base of all errors of this package."""
 
 
 class RpcUnavailable(ChainError):
-    """The node does not answer, or not with JSON-RPC."""
+    """The node is of no use: it does not answer, not with JSON-RPC, or (`refused`) only with an error of its own."""
 
-    def __init__(self, url: str, cause: str) -> None:
-        super().__init__(f"no answer from the chain at {url} ({cause}); check chain.rpcUrl and the way to it")
-        self.url = url
+    def __init__(self, url: str, cause: str, refused: bool = False) -> None:
+        if refused:
+            text = f"the node at {shown(url)} refused {cause}; ask who runs it, or set chain.rpcUrl to another one"
+        else:
+            text = f"no answer from the chain at {shown(url)} ({cause}); check chain.rpcUrl and the way to it"
+        super().__init__(text)
+        self.url, self.refused = url, refused
 
 
 class WrongChain(ChainError):
     """The node is of another chain."""
 
     def __init__(self, url: str, expected: int, found: int) -> None:
-        super().__init__(f"{url} is a node of chain {found}, not {expected}; correct chain.rpcUrl or chain.chainId")
+        super().__init__(
+            f"{shown(url)} is a node of chain {found}, not {expected}; correct chain.rpcUrl or chain.chainId"
+        )
 
 
 class NoContract(ChainError):
-    """There is no Settlement contract at the address."""
+    """There is no such contract at the address."""
 
-    def __init__(self, address: str, chain_id: int) -> None:
-        super().__init__(f"no Covey Settlement contract at {address} on chain {chain_id}; correct chain.contract")
+    def __init__(
+        self, address: str, chain_id: int, what: str = "Covey Settlement", field: str = "chain.contract"
+    ) -> None:
+        super().__init__(f"no {what} contract at {address} on chain {chain_id}; correct {field}")
+        self.address = address
 
 
 class BadWalletKey(ChainError):
@@ -44,35 +55,92 @@ class InsufficientFunds(ChainError):
 
 
 class NonceTaken(ChainError):
-    """Another transaction of the same wallet took the nonce; the queue tries again with the next."""
+    """Something else sends with the same key; the queue has tried again and given up."""
+
+    def __init__(self, address: str, nonce: int) -> None:
+        super().__init__(
+            f"other transactions of {address} stand in the way at nonce {nonce}; give every member a wallet that "
+            "nothing else sends from, or wait until they are mined"
+        )
+        self.nonce = nonce
 
 
 class TransactionLost(ChainError):
-    """A transaction was not mined in time."""
+    """A transaction was not mined in time; it is remembered and looked for when its intent comes again."""
+
+    def __init__(self, call: str, tx_hash: str, seconds: float) -> None:
+        super().__init__(
+            f"{call} was not confirmed within {seconds:.0f} s (transaction {tx_hash}); check that the chain makes "
+            "blocks and what fees it asks"
+        )
+        self.tx_hash = tx_hash
 
 
 REMEDIES = {
+    # MemberRegistry
+    "NameEmpty": "give the consortium a name",
+    "ConsortiumExists": "choose another name, or join the consortium that has it",
     "UnknownConsortium": "create the consortium first, or correct spec.consortium",
+    "AlreadyMember": "change the entry with an update instead",
+    "NotMember": "join the consortium first",
     "NotAdmitted": "ask the members of the consortium for admission",
+    "AlreadyVoted": "one vote for a candidate is enough",
+    "BadRoles": "name at least one of Planner, Trainer, Validator",
+    "TlsKeyMissing": "register the SHA-256 of the TLS public key",
+    "TooLong": "shorten the field",
+    "AmountZero": "name an amount above zero",
+    "StakeTooLow": "raise spec.stake to the consortium's minimum",
+    "NotEnoughStaked": "take out no more than is staked",
+    "StillBonded": "wait until the unbonding time is over",
+    # TaskMarket
+    "NotSettlement": "only the settlement contract may do this",
     "AlreadyPublished": "this task is on chain already",
+    "UnknownTask": "correct the task id, or wait until its publication is mined",
+    "BadTerms": "correct the field of the task that is named",
+    "SpecMismatch": "publish the terms whose hash is announced",
+    "FeeOnTransfer": "use a token that delivers what is sent",
     "NotOpen": "the task no longer takes members",
+    "AlreadyAccepted": "change the session key or end point instead",
     "AlreadyFull": "the task has all the members that it allows",
+    "RolesNotHeld": "ask for roles that the member holds, or add them to spec.roles of the Subnet",
+    "SessionKeyTaken": "make a fresh session key",
+    "NotParticipant": "accept the task first",
+    "NotPlanner": "only the member that published the task may do this",
     "TooFewMembers": "wait until enough members have accepted",
     "StartTooEarly": "wait until all members have accepted or the acceptance time has passed",
-    "StakeTooLow": "raise spec.stake to the consortium's minimum",
-    "QuorumMissing": "collect signatures of more than 2/3 of the stake",
+    "NotExpired": "wait for the task's deadline",
+    "RewardExceeded": "the signed tree promises more than was settled; wait for the next result",
+    "UnknownSigner": "collect signatures of the participants' present session keys only",
+    "NothingDue": "there is no refund to collect",
+    # Settlement
+    "TaskNotStarted": "results count between a task's start and its end",
     "RoundNotNewer": "a result of this or a later round is on chain already",
-    "FeeOnTransfer": "use a token that delivers what is sent",
+    "RoundBeyondEnd": "the task has fewer rounds",
+    "RewardDecreased": "rewards are cumulative; add to what was settled",
+    "RewardAboveBounty": "share out no more than the bounty",
+    "SignersNotAscending": "sort signatures by signer and give each once",
+    "BadSignature": "give signatures of 65 bytes with a low s",
+    "QuorumMissing": "collect signatures of more than 2/3 of the stake",
+    "ProofInvalid": "take amount and proof from the tree of the newest result",
+    "NothingToClaim": "this reward has been paid",
+    # OpenZeppelin
     "ERC20InsufficientBalance": "the wallet holds too few tokens",
     "ERC20InsufficientAllowance": "approve the contract for the amount first",
+    "SafeERC20FailedOperation": "the token refused the transfer; check balance, allowance, and that it is an ERC-20",
 }
 
 
 class Reverted(ChainError):
-    """A contract refused; `reason` is the name of its error."""
+    """A contract refused; `reason` is the name of its error, `remedy` what to do about it."""
 
     def __init__(self, call: str, reason: str, arguments: tuple[object, ...] = ()) -> None:
-        shown = f"{reason}({', '.join(map(str, arguments))})" if arguments else reason
-        remedy = REMEDIES.get(reason)
-        super().__init__(f"{call} was refused by the contract: {shown}" + (f"; {remedy}" if remedy else ""))
         self.call, self.reason, self.arguments = call, reason, arguments
+        self.remedy = REMEDIES.get(reason, "")
+        error = f"{reason}({', '.join(map(str, arguments))})" if arguments else reason
+        super().__init__(f"{call} was refused by the contract: {error}" + (f"; {self.remedy}" if self.remedy else ""))
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

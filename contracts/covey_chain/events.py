@@ -8,12 +8,15 @@ from typing import Any
 
 
 class EventKind(StrEnum):
-    """Names of the events that a member follows."""
+    """Names of all events of the three contracts."""
 
+    CONSORTIUM_CREATED = "ConsortiumCreated"
+    ADMISSION_VOTED = "AdmissionVoted"
     MEMBER_JOINED = "MemberJoined"
     MEMBER_UPDATED = "MemberUpdated"
     STAKED = "Staked"
     UNSTAKED = "Unstaked"
+    WITHDRAWN = "Withdrawn"
     TASK_PUBLISHED = "TaskPublished"
     TASK_ACCEPTED = "TaskAccepted"
     SESSION_CHANGED = "SessionChanged"
@@ -21,16 +24,20 @@ class EventKind(StrEnum):
     TASK_STARTED = "TaskStarted"
     TASK_CANCELLED = "TaskCancelled"
     TASK_FINISHED = "TaskFinished"
+    REFUND_DEFERRED = "RefundDeferred"
+    REFUND_COLLECTED = "RefundCollected"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
 
 
 @dataclass(frozen=True)
 class Event:
-    """One log entry; `arguments` have the names of the Solidity event."""
+    """One log entry; `arguments` have the names of the Solidity event, `block_hash` tells two histories apart."""
 
     kind: EventKind
     block: int
+    block_hash: str
+    log_index: int
     tx_hash: str
     arguments: dict[str, Any]
 

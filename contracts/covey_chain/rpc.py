@@ -2,61 +2,93 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from typing import TypeVar
 
 import aiohttp
 from eth_abi import decode
 from eth_abi.exceptions import DecodingError
-from web3.exceptions import BadFunctionCallOutput, ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
+from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3.exceptions import (
+    BadFunctionCallOutput,
+    BadResponseFormat,
+    ContractLogicError,
+    ProviderConnectionError,
+    TimeExhausted,
+    TooManyRequests,
+    TransactionNotFound,
+    Web3RPCError,
+)
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.providers.rpc.utils import ExceptionRetryConfiguration
 
 from covey_chain import abi
-from covey_chain.errors import ChainError, InsufficientFunds, NoContract, NonceTaken, Reverted, RpcUnavailable
+from covey_chain.errors import ChainError, NoContract, Reverted, RpcUnavailable
 
 T = TypeVar("T")
 
-
-def revert(call: str, data: str | None, message: str) -> Reverted:
-    """A revert with the name and arguments of the contract's custom error where there is one."""
-    raw = bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) and data.startswith("0x") else b""
-    entry = abi.errors().get(raw[:4])
-    if entry is None:
-        return Reverted(call, message or "no reason given")
-    try:
-        arguments = decode([i["type"] for i in entry["inputs"]], raw[4:])
-    except DecodingError:
-        arguments = ()
-    shown = tuple(f"0x{a.hex()}" if isinstance(a, bytes) else a for a in arguments)
-    return Reverted(call, entry["name"], shown)
+_NO_ANSWER = (
+    aiohttp.ClientError, OSError, TimeoutError, json.JSONDecodeError, UnicodeDecodeError,
+    BadResponseFormat, ProviderConnectionError, TimeExhausted, TooManyRequests,
+)  # fmt: skip
+_PANIC, _ERROR_STRING = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")
 
 
-def translate(url: str, call: str, error: Exception) -> ChainError:
-    """The typed error for what web3 raised in `call`."""
-    match error:
-        case ContractCustomError():
-            return revert(call, str(error.data or error.args[0]), str(error))
-        case ContractLogicError():
-            return revert(call, str(error.data), str(error.message or error))
-        case BadFunctionCallOutput():
-            return NoContract(call, 0)
-        case Web3RPCError():
-            text = str(error).lower()
-            if "nonce too low" in text or "already known" in text or "replacement transaction underpriced" in text:
-                return NonceTaken(str(error))
-            if "insufficient funds" in text:
-                return InsufficientFunds("gas", "the wallet", "more native coin", "too little")
-            return RpcUnavailable(url, str(error))
-        case _:
-            return RpcUnavailable(url, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+def connect(url: str, timeout_seconds: float = 10.0) -> AsyncWeb3[AsyncHTTPProvider]:
+    """A client of one node. A broken connection is made anew at once; longer waits are the caller's."""
+    retries = ExceptionRetryConfiguration(errors=(aiohttp.ClientError, TimeoutError), retries=2, backoff_factor=0.05)
+    provider = AsyncHTTPProvider(url, {"timeout": aiohttp.ClientTimeout(timeout_seconds)}, retries)
+    web3: AsyncWeb3[AsyncHTTPProvider] = AsyncWeb3(provider)
+    # Proof-of-authority chains (Besu QBFT) put their signatures into the header's extra data (EIP-225).
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
 
 
 async def ask(url: str, call: str, request: Awaitable[T]) -> T:
-    """Await a web3 request.
+    """Await a web3 request that `call` names for people.
 
     Raises:
-        ChainError: of the kind that fits what web3 raised.
+        RpcUnavailable: the node does not answer, not with JSON-RPC, or with an error of its own (`refused`).
+        Reverted: a contract refuses.
+        NoContract: what is at the address does not know the function.
+        TransactionNotFound: as web3 says it; the one answer that is no error.
     """
     try:
         return await request
-    except (TimeoutError, Web3Exception, aiohttp.ClientError, OSError, ValueError) as error:
-        raise translate(url, call, error) from error
+    except ContractLogicError as error:
+        raise _revert(call, error) from error
+    except BadFunctionCallOutput as error:
+        raise NoContract("the address", 0, f"contract that answers {call}") from error
+    except _NO_ANSWER as error:
+        text = " ".join(str(error).split())[:200]
+        raise RpcUnavailable(url, f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
+    except TransactionNotFound:
+        raise
+    except Web3RPCError as error:
+        raise RpcUnavailable(url, f"{call}: {_message(error)}", refused=True) from error
+
+
+def _message(error: Web3RPCError) -> str:
+    problem = (error.rpc_response or {}).get("error")
+    return str(problem.get("message", problem)) if isinstance(problem, dict) else str(error.message)
+
+
+def _revert(call: str, error: ContractLogicError) -> ChainError:
+    data = error.data
+    text = str(error.message or "no reason given")
+    if not isinstance(data, str) or not data.startswith("0x"):
+        return Reverted(call, text)
+    raw = bytes.fromhex(data[2:])
+    entry = abi.errors().get(raw[:4])
+    try:
+        if raw[:4] == _ERROR_STRING:
+            return Reverted(call, str(decode(["string"], raw[4:])[0]))
+        if raw[:4] == _PANIC:
+            return Reverted(call, "Panic", (f"0x{decode(['uint256'], raw[4:])[0]:02x}",))
+        if entry is not None:
+            found = decode([i["type"] for i in entry["inputs"]], raw[4:])
+            return Reverted(call, entry["name"], tuple(f"0x{a.hex()}" if isinstance(a, bytes) else a for a in found))
+    except DecodingError:
+        return Reverted(call, f"an error that cannot be read, {data}")
+    return Reverted(call, text)

@@ -3,18 +3,38 @@ pragma solidity ^0.8.28;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {ExactTransfer} from "./ExactTransfer.sol";
+
+// Every member's operator reads what another one writes.
+uint256 constant MAX_ENDPOINT_BYTES = 255;
+uint256 constant MAX_CERTIFICATE_BYTES = 8192;
 
 /// @title Consortia, their members, and the members' stake.
 /// @notice A member is an owner address. TLS keys and end points are found here, so that no certificate
 /// authority is needed; the certificate itself is only in the event.
 contract MemberRegistry is ReentrancyGuardTransient {
+    using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
     /// Open lets anybody join; Vote needs the consent of more than half of the members.
     enum Admission {
         Open,
         Vote
+    }
+
+    /// How to reach a member, and its money.
+    struct Member {
+        uint8 roles; // 1 Planner, 2 Trainer, 4 Validator
+        uint64 joinedBlock; // 0: not a member
+        uint64 updatedBlock; // where the newest event with the certificate is
+        uint96 stake;
+        uint96 unbonding;
+        uint64 withdrawableAt; // seconds since 1970
+        bytes32 tlsKeyHash; // SHA-256 of the SubjectPublicKeyInfo (RFC 7469)
+        bytes32 metadataHash;
+        string endpoint;
     }
 
     struct Consortium {
@@ -26,17 +46,6 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint64 unbondingSeconds;
     }
 
-    struct Member {
-        uint8 roles; // 1 Planner, 2 Trainer, 4 Validator
-        uint64 joinedBlock; // 0: not a member
-        uint64 withdrawableAt;
-        bytes32 tlsKeyHash; // SHA-256 of the SubjectPublicKeyInfo (RFC 7469)
-        bytes32 metadataHash;
-        uint256 stake;
-        uint256 unbonding;
-        string endpoint;
-    }
-
     error NameEmpty();
     error ConsortiumExists(bytes32 consortium);
     error UnknownConsortium(bytes32 consortium);
@@ -46,10 +55,11 @@ contract MemberRegistry is ReentrancyGuardTransient {
     error AlreadyVoted(address voter, address candidate);
     error BadRoles(uint8 roles);
     error TlsKeyMissing();
+    error TooLong(string field, uint256 length, uint256 maximum);
     error AmountZero();
     error StakeTooLow(uint256 stake, uint256 minimum);
+    error NotEnoughStaked(uint256 stake, uint256 asked);
     error StillBonded(uint64 until);
-    error FeeOnTransfer(uint256 sent, uint256 arrived);
 
     event ConsortiumCreated(bytes32 indexed consortium, string name, address creator);
     event AdmissionVoted(bytes32 indexed consortium, address indexed candidate, address indexed voter);
@@ -113,7 +123,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
         }
         m.joinedBlock = uint64(block.number);
         _members[consortium].push(msg.sender);
-        _describe(m, roles, tlsKeyHash, endpoint, metadataHash);
+        _describe(m, roles, tlsKeyHash, endpoint, metadataHash, certificate);
         emit MemberJoined(consortium, msg.sender, certificate);
     }
 
@@ -126,29 +136,28 @@ contract MemberRegistry is ReentrancyGuardTransient {
         bytes32 metadataHash,
         bytes calldata certificate
     ) external onlyMember(consortium) {
-        _describe(_memberOf[consortium][msg.sender], roles, tlsKeyHash, endpoint, metadataHash);
+        _describe(_memberOf[consortium][msg.sender], roles, tlsKeyHash, endpoint, metadataHash, certificate);
         emit MemberUpdated(consortium, msg.sender, certificate);
     }
 
     /// @notice Add `amount` base units of the stake token to the sender's stake.
     function stake(bytes32 consortium, uint256 amount) external nonReentrant onlyMember(consortium) {
         if (amount == 0) revert AmountZero();
-        IERC20 token = _consortia[consortium].stakeToken;
-        uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 arrived = token.balanceOf(address(this)) - before;
-        if (arrived != amount) revert FeeOnTransfer(amount, arrived);
-        _memberOf[consortium][msg.sender].stake += amount;
+        ExactTransfer.pull(_consortia[consortium].stakeToken, msg.sender, amount);
+        _memberOf[consortium][msg.sender].stake += amount.toUint96();
         emit Staked(consortium, msg.sender, amount);
     }
 
-    /// @notice Begin to take stake out. It stays here, within reach of a slash, until the unbonding time is over.
+    /// @notice Begin to take stake out. It stays here, within reach of a slash, until the unbonding time is over;
+    /// the time starts anew for all that is still unbonding.
     function unstake(bytes32 consortium, uint256 amount) external onlyMember(consortium) {
         if (amount == 0) revert AmountZero();
         Member storage m = _memberOf[consortium][msg.sender];
-        if (amount > m.stake) revert StakeTooLow(m.stake, amount);
-        m.stake -= amount;
-        m.unbonding += amount;
+        if (amount > m.stake) revert NotEnoughStaked(m.stake, amount);
+        // forge-lint: disable-next-line(unsafe-typecast) - not above m.stake
+        uint96 leaving = uint96(amount);
+        m.stake -= leaving;
+        m.unbonding += leaving;
         m.withdrawableAt = uint64(block.timestamp) + _consortia[consortium].unbondingSeconds;
         emit Unstaked(consortium, msg.sender, amount, m.withdrawableAt);
     }
@@ -180,8 +189,17 @@ contract MemberRegistry is ReentrancyGuardTransient {
         return _memberOf[consortium][member].joinedBlock != 0;
     }
 
+    /// @notice Bit field of roles; 0 for who is no member.
+    function rolesOf(bytes32 consortium, address member) external view returns (uint8) {
+        return _memberOf[consortium][member].roles;
+    }
+
+    function minStakeOf(bytes32 consortium) external view returns (uint256) {
+        return _consortia[consortium].minStake;
+    }
+
     /// @notice Stake that counts in votes; unbonding stake does not.
-    function stakeOf(bytes32 consortium, address member) external view returns (uint256) {
+    function stakeOf(bytes32 consortium, address member) external view returns (uint96) {
         return _memberOf[consortium][member].stake;
     }
 
@@ -202,10 +220,18 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint8 roles,
         bytes32 tlsKeyHash,
         string calldata endpoint,
-        bytes32 metadataHash
+        bytes32 metadataHash,
+        bytes calldata certificate
     ) private {
         if (roles == 0 || roles > 7) revert BadRoles(roles);
         if (tlsKeyHash == 0) revert TlsKeyMissing();
+        if (bytes(endpoint).length > MAX_ENDPOINT_BYTES) {
+            revert TooLong("endpoint", bytes(endpoint).length, MAX_ENDPOINT_BYTES);
+        }
+        if (certificate.length > MAX_CERTIFICATE_BYTES) {
+            revert TooLong("certificate", certificate.length, MAX_CERTIFICATE_BYTES);
+        }
+        m.updatedBlock = uint64(block.number);
         m.roles = roles;
         m.tlsKeyHash = tlsKeyHash;
         m.endpoint = endpoint;

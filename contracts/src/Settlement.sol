@@ -25,9 +25,9 @@ contract Settlement is EIP712, ISettlement {
     struct State {
         uint64 round;
         bool last;
+        uint128 totalReward;
         bytes32 modelDigest;
         bytes32 rewardRoot;
-        uint256 totalReward;
     }
 
     error TaskNotStarted(bytes32 taskId, TaskMarket.Status status);
@@ -36,7 +36,7 @@ contract Settlement is EIP712, ISettlement {
     error RewardDecreased(uint256 total, uint256 settled);
     error RewardAboveBounty(uint256 total, uint256 bounty);
     error SignersNotAscending(address signer);
-    error UnknownSigner(address signer);
+    error BadSignature(uint256 index);
     error QuorumMissing(uint256 stake, uint256 total);
     error ProofInvalid(address member, uint256 cumulative);
     error NothingToClaim(address member);
@@ -45,8 +45,11 @@ contract Settlement is EIP712, ISettlement {
         bytes32 indexed taskId,
         uint64 indexed round,
         bytes32 modelDigest,
+        bytes32 updatesRoot,
+        bytes32 scoresRoot,
         bytes32 rewardRoot,
         uint256 totalReward,
+        bool accepted,
         bool last
     );
     event RewardClaimed(bytes32 indexed taskId, address indexed member, uint256 amount, uint256 cumulative);
@@ -60,32 +63,40 @@ contract Settlement is EIP712, ISettlement {
     mapping(bytes32 taskId => State) private _states;
     mapping(bytes32 taskId => mapping(address member => uint256)) public claimed;
 
-    constructor(MemberRegistry registry_, TaskMarket market_) EIP712("Covey", "1") {
-        registry = registry_;
-        market = market_;
+    /// @dev One transaction deploys all three, so that nobody can come in between.
+    constructor() EIP712("Covey", "1") {
+        registry = new MemberRegistry();
+        market = new TaskMarket(registry);
     }
 
     /// @notice Put a round's result on chain; anybody may carry it. The last one closes the task.
     /// @param signatures of session keys, in ascending order of the signer's address.
     function postResult(RoundResult calldata result, bytes[] calldata signatures) external {
-        TaskMarket.Status status = market.statusOf(result.taskId);
-        if (status != TaskMarket.Status.Started) revert TaskNotStarted(result.taskId, status);
         State storage state = _states[result.taskId];
+        (TaskMarket.Status status, uint64 rounds, uint256 bounty) = market.limitsOf(result.taskId);
+        if (status != TaskMarket.Status.Started) revert TaskNotStarted(result.taskId, status);
         if (result.round <= state.round) revert RoundNotNewer(result.round, state.round);
-        uint64 rounds = market.roundsOf(result.taskId);
         if (result.round > rounds) revert RoundBeyondEnd(result.round, rounds);
         if (result.totalReward < state.totalReward) revert RewardDecreased(result.totalReward, state.totalReward);
-        uint256 bounty = market.bountyOf(result.taskId);
         if (result.totalReward > bounty) revert RewardAboveBounty(result.totalReward, bounty);
         _requireQuorum(result, signatures);
 
         state.round = result.round;
         state.last = result.last;
+        // forge-lint: disable-next-line(unsafe-typecast) - not above the bounty, which the market keeps below 2^128
+        state.totalReward = uint128(result.totalReward);
         state.modelDigest = result.modelDigest;
         state.rewardRoot = result.rewardRoot;
-        state.totalReward = result.totalReward;
         emit ResultPosted(
-            result.taskId, result.round, result.modelDigest, result.rewardRoot, result.totalReward, result.last
+            result.taskId,
+            result.round,
+            result.modelDigest,
+            result.updatesRoot,
+            result.scoresRoot,
+            result.rewardRoot,
+            result.totalReward,
+            result.accepted,
+            result.last
         );
         if (result.last) market.finish(result.taskId, result.totalReward);
     }
@@ -100,7 +111,7 @@ contract Settlement is EIP712, ISettlement {
         if (cumulative <= paid) revert NothingToClaim(member);
         claimed[taskId][member] = cumulative;
         emit RewardClaimed(taskId, member, cumulative - paid, cumulative);
-        market.pay(taskId, member, cumulative - paid);
+        market.pay(taskId, member, cumulative - paid, _states[taskId].totalReward);
     }
 
     function stateOf(bytes32 taskId) external view returns (State memory) {
@@ -118,17 +129,15 @@ contract Settlement is EIP712, ISettlement {
 
     function _requireQuorum(RoundResult calldata result, bytes[] calldata signatures) private view {
         bytes32 digest = digestOf(result);
+        address[] memory signers = new address[](signatures.length);
         address previous = address(0);
-        uint256 stake;
         for (uint256 i = 0; i < signatures.length; ++i) {
-            address signer = ECDSA.recoverCalldata(digest, signatures[i]);
+            (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(digest, signatures[i]);
+            if (problem != ECDSA.RecoverError.NoError) revert BadSignature(i);
             if (signer <= previous) revert SignersNotAscending(signer);
-            previous = signer;
-            uint256 held = market.stakeOfSession(result.taskId, signer);
-            if (held == 0) revert UnknownSigner(signer);
-            stake += held;
+            previous = signers[i] = signer;
         }
-        uint256 total = market.totalStakeOf(result.taskId);
+        (uint256 stake, uint256 total) = market.stakeBehind(result.taskId, signers);
         if (stake * 3 <= total * 2) revert QuorumMissing(stake, total);
     }
 }

@@ -4,13 +4,16 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {MemberRegistry} from "./MemberRegistry.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {ExactTransfer} from "./ExactTransfer.sol";
+import {MAX_ENDPOINT_BYTES, MemberRegistry} from "./MemberRegistry.sol";
 
 /// @title Tasks, their bounties in escrow, and who takes part.
-/// @notice The escrow can leave only to members (rewards under a quorum's signature) and back to the Planner,
-/// and never twice: `paidOut` of a task cannot exceed its bounty.
+/// @notice The escrow can leave only to members (rewards under a quorum's signature) and back to the Planner: rewards
+/// never above what was settled, refunds never more than the rest.
 contract TaskMarket is ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
+    using SafeCast for uint256;
 
     enum Status {
         None,
@@ -19,6 +22,10 @@ contract TaskMarket is ReentrancyGuardTransient {
         Finished,
         Cancelled
     }
+
+    uint8 private constant PLANNER = 1;
+    uint8 private constant TRAINER = 2;
+    uint8 private constant VALIDATOR = 4;
 
     struct Terms {
         bytes32 consortium;
@@ -39,7 +46,20 @@ contract TaskMarket is ReentrancyGuardTransient {
         Status status;
         uint64 publishedBlock;
         uint256 totalStake; // snapshot at start
-        uint256 paidOut; // rewards and refunds that have left the escrow
+        uint128 paid; // rewards that have left the escrow
+        uint128 refunded; // the Planner's part, whether it has left or waits in `refundDue`
+    }
+
+    /// What a session key stands for, in one slot: the quorum reads one slot a signature.
+    struct Seat {
+        address member;
+        uint96 stake; // 0 before the start
+    }
+
+    struct Participation {
+        uint8 roles; // 0: not a participant
+        address sessionKey;
+        string endpoint;
     }
 
     struct Participant {
@@ -49,13 +69,16 @@ contract TaskMarket is ReentrancyGuardTransient {
         string endpoint;
     }
 
+    /// Members of one task: its start writes a slot for each, and its results carry a signature of most.
+    uint16 public constant MAX_MEMBERS = 256;
+    /// Canonical terms in bytes: every operator of the consortium reads them.
+    uint256 public constant MAX_SPEC_BYTES = 65_536;
+
     error NotSettlement(address sender);
-    error SettlementAlreadySet();
     error AlreadyPublished(bytes32 taskId);
     error UnknownTask(bytes32 taskId);
     error BadTerms(string field);
     error SpecMismatch(bytes32 expected, bytes32 found);
-    error FeeOnTransfer(uint256 sent, uint256 arrived);
     error NotOpen(bytes32 taskId, Status status);
     error AlreadyAccepted(address member);
     error AlreadyFull(uint256 members);
@@ -66,7 +89,9 @@ contract TaskMarket is ReentrancyGuardTransient {
     error TooFewMembers(uint256 accepted, uint256 minimum);
     error StartTooEarly(uint64 acceptBy);
     error NotExpired(uint64 deadline);
-    error EscrowExceeded(uint256 asked, uint256 left);
+    error RewardExceeded(uint256 paid, uint256 settled);
+    error UnknownSigner(address signer);
+    error NothingDue(bytes32 taskId);
 
     event TaskPublished(
         bytes32 indexed taskId, bytes32 indexed consortium, address indexed planner, bytes32 specHash, bytes spec
@@ -79,29 +104,28 @@ contract TaskMarket is ReentrancyGuardTransient {
     event TaskStarted(bytes32 indexed taskId, uint256 members, uint256 totalStake);
     event TaskCancelled(bytes32 indexed taskId, uint256 refund);
     event TaskFinished(bytes32 indexed taskId, uint256 refund);
+    event RefundDeferred(bytes32 indexed taskId, uint256 amount);
+    event RefundCollected(bytes32 indexed taskId, uint256 amount);
 
     MemberRegistry public immutable registry;
-    address public settlement;
-    address private immutable _deployer;
+    ISettlement public immutable settlement;
 
     mapping(bytes32 taskId => Task) private _tasks;
+    mapping(bytes32 consortium => bytes32[] taskIds) private _tasksOf;
     mapping(bytes32 taskId => address[]) private _participants;
-    mapping(bytes32 taskId => mapping(address member => Participant)) private _participantOf;
-    mapping(bytes32 taskId => mapping(address sessionKey => address member)) public memberOfSession;
+    mapping(bytes32 taskId => mapping(address member => Participation)) private _participationOf;
+    mapping(bytes32 taskId => mapping(address sessionKey => Seat)) private _seats;
+    /// Refunds that the token did not deliver; `collectRefund` tries again.
+    mapping(bytes32 taskId => uint256) public refundDue;
 
+    /// @dev Deployed by the constructor of the settlement contract.
     constructor(MemberRegistry registry_) {
         registry = registry_;
-        _deployer = msg.sender;
-    }
-
-    /// @notice Name the settlement contract, once; the deployer does it in the same breath.
-    function setSettlement(address settlement_) external {
-        if (msg.sender != _deployer || settlement != address(0)) revert SettlementAlreadySet();
-        settlement = settlement_;
+        settlement = ISettlement(msg.sender);
     }
 
     modifier onlySettlement() {
-        if (msg.sender != settlement) revert NotSettlement(msg.sender);
+        if (msg.sender != address(settlement)) revert NotSettlement(msg.sender);
         _;
     }
 
@@ -110,12 +134,16 @@ contract TaskMarket is ReentrancyGuardTransient {
         return keccak256(abi.encode(block.chainid, address(this), planner, salt));
     }
 
-    /// @notice Publish a task; its bounty goes into escrow here.
+    /// @notice Publish a task; its bounty goes into escrow here. The Planner is a member with its stake in place.
     function publish(Terms calldata terms, bytes calldata spec) external nonReentrant returns (bytes32 taskId) {
         registry.requireStaked(terms.consortium, msg.sender);
-        if (registry.memberOf(terms.consortium, msg.sender).roles & 1 == 0) revert RolesNotHeld(1, 0);
+        uint8 held = registry.rolesOf(terms.consortium, msg.sender);
+        if (held & PLANNER == 0) revert RolesNotHeld(PLANNER, held);
         if (keccak256(spec) != terms.specHash) revert SpecMismatch(terms.specHash, keccak256(spec));
         if (terms.minMembers == 0 || terms.minMembers > terms.maxMembers) revert BadTerms("minMembers");
+        if (terms.maxMembers > MAX_MEMBERS) revert BadTerms("maxMembers");
+        if (terms.bounty > type(uint128).max) revert BadTerms("bounty");
+        if (spec.length > MAX_SPEC_BYTES) revert BadTerms("spec");
         if (terms.rounds == 0) revert BadTerms("rounds");
         if (terms.acceptBy < block.timestamp) revert BadTerms("acceptBy");
         if (terms.deadline <= terms.acceptBy) revert BadTerms("deadline");
@@ -126,73 +154,69 @@ contract TaskMarket is ReentrancyGuardTransient {
         task.planner = msg.sender;
         task.status = Status.Open;
         task.publishedBlock = uint64(block.number);
+        _tasksOf[terms.consortium].push(taskId);
         emit TaskPublished(taskId, terms.consortium, msg.sender, terms.specHash, spec);
-
-        uint256 before = terms.token.balanceOf(address(this));
-        terms.token.safeTransferFrom(msg.sender, address(this), terms.bounty);
-        uint256 arrived = terms.token.balanceOf(address(this)) - before;
-        if (arrived != terms.bounty) revert FeeOnTransfer(terms.bounty, arrived);
+        ExactTransfer.pull(terms.token, msg.sender, terms.bounty);
     }
 
     /// @notice Take part, with a session key that signs for the member in this task only.
     function accept(bytes32 taskId, uint8 roles, address sessionKey, string calldata endpoint) external {
         Task storage task = _open(taskId);
         registry.requireStaked(task.terms.consortium, msg.sender);
-        uint8 held = registry.memberOf(task.terms.consortium, msg.sender).roles;
-        if (roles == 0 || roles & held != roles) revert RolesNotHeld(roles, held);
-        if (_participantOf[taskId][msg.sender].roles != 0) revert AlreadyAccepted(msg.sender);
+        uint8 held = registry.rolesOf(task.terms.consortium, msg.sender);
+        if (roles & (TRAINER | VALIDATOR) == 0 || roles & held != roles) revert RolesNotHeld(roles, held);
+        if (_participationOf[taskId][msg.sender].roles != 0) revert AlreadyAccepted(msg.sender);
         if (_participants[taskId].length >= task.terms.maxMembers) revert AlreadyFull(task.terms.maxMembers);
         _participants[taskId].push(msg.sender);
-        _participantOf[taskId][msg.sender].roles = roles;
-        _setSession(taskId, sessionKey, endpoint);
+        _participationOf[taskId][msg.sender].roles = roles;
+        _sit(taskId, Seat(msg.sender, 0), sessionKey, endpoint);
         emit TaskAccepted(taskId, msg.sender, roles, sessionKey, endpoint);
     }
 
     /// @notice Replace the session key or end point; the old key is worth nothing from here on.
     function setSession(bytes32 taskId, address sessionKey, string calldata endpoint) external {
-        if (_participantOf[taskId][msg.sender].roles == 0) revert NotParticipant(msg.sender);
-        delete memberOfSession[taskId][_participantOf[taskId][msg.sender].sessionKey];
-        _setSession(taskId, sessionKey, endpoint);
+        address old = _participation(taskId).sessionKey;
+        Seat memory seat = _seats[taskId][old];
+        delete _seats[taskId][old];
+        _sit(taskId, seat, sessionKey, endpoint);
         emit SessionChanged(taskId, msg.sender, sessionKey, endpoint);
     }
 
     /// @notice Step back before the task has started.
     function withdrawAcceptance(bytes32 taskId) external {
         _open(taskId);
-        if (_participantOf[taskId][msg.sender].roles == 0) revert NotParticipant(msg.sender);
-        delete memberOfSession[taskId][_participantOf[taskId][msg.sender].sessionKey];
-        delete _participantOf[taskId][msg.sender];
+        _participation(taskId);
         address[] storage list = _participants[taskId];
-        uint256 last = list.length - 1;
-        for (uint256 i = 0; i <= last; ++i) {
-            if (list[i] == msg.sender) {
-                list[i] = list[last];
-                list.pop();
-                break;
-            }
-        }
-        emit AcceptanceWithdrawn(taskId, msg.sender);
+        uint256 i = 0;
+        while (list[i] != msg.sender) ++i;
+        _leave(taskId, list, i);
     }
 
     /// @notice Freeze participants and their stake. Anybody may start a task that is full or whose acceptance
-    /// time has passed; the Planner as soon as the minimum is there.
+    /// time has passed; the Planner as soon as the minimum is there. Who has taken out stake since and now holds less
+    /// than the consortium's minimum is left out.
     function start(bytes32 taskId) external {
         Task storage task = _open(taskId);
         address[] storage list = _participants[taskId];
-        uint256 n = list.length;
-        if (n < task.terms.minMembers) revert TooFewMembers(n, task.terms.minMembers);
-        if (msg.sender != task.planner && n < task.terms.maxMembers && block.timestamp < task.terms.acceptBy) {
+        if (msg.sender != task.planner && list.length < task.terms.maxMembers && block.timestamp < task.terms.acceptBy)
+        {
             revert StartTooEarly(task.terms.acceptBy);
         }
+        uint256 minStake = registry.minStakeOf(task.terms.consortium);
         uint256 total;
-        for (uint256 i = 0; i < n; ++i) {
-            uint256 held = registry.stakeOf(task.terms.consortium, list[i]);
-            _participantOf[taskId][list[i]].stake = held;
-            total += held;
+        for (uint256 i = list.length; i > 0; --i) {
+            uint96 held = registry.stakeOf(task.terms.consortium, list[i - 1]);
+            if (held == 0 || held < minStake) {
+                _leave(taskId, list, i - 1);
+            } else {
+                _seats[taskId][_participationOf[taskId][list[i - 1]].sessionKey].stake = held;
+                total += held;
+            }
         }
+        if (list.length < task.terms.minMembers) revert TooFewMembers(list.length, task.terms.minMembers);
         task.totalStake = total;
         task.status = Status.Started;
-        emit TaskStarted(taskId, n, total);
+        emit TaskStarted(taskId, list.length, total);
     }
 
     /// @notice The Planner takes back a task that has not started; the whole bounty returns.
@@ -207,7 +231,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         Task storage task = _tasks[taskId];
         if (task.status != Status.Open && task.status != Status.Started) revert NotOpen(taskId, task.status);
         if (block.timestamp < task.terms.deadline) revert NotExpired(task.terms.deadline);
-        uint256 earned = ISettlement(settlement).totalReward(taskId);
+        uint256 earned = settlement.totalReward(taskId);
         _refund(
             taskId, task, task.status == Status.Open ? Status.Cancelled : Status.Finished, task.terms.bounty - earned
         );
@@ -220,28 +244,56 @@ contract TaskMarket is ReentrancyGuardTransient {
     }
 
     /// @notice Pay a reward out of the escrow; called by the settlement contract.
-    function pay(bytes32 taskId, address member, uint256 amount) external onlySettlement nonReentrant {
-        _release(_tasks[taskId], member, amount);
+    /// @param settled what all members together have earned so far: the limit of what leaves, whatever a tree of
+    /// rewards may promise.
+    function pay(bytes32 taskId, address member, uint256 amount, uint256 settled) external onlySettlement nonReentrant {
+        Task storage task = _tasks[taskId];
+        uint256 paid = task.paid + amount;
+        if (paid > settled) revert RewardExceeded(paid, settled);
+        task.paid = paid.toUint128();
+        task.terms.token.safeTransfer(member, amount);
+    }
+
+    /// @notice Send the Planner a refund that its token refused before; anybody may call.
+    function collectRefund(bytes32 taskId) external nonReentrant {
+        uint256 amount = refundDue[taskId];
+        if (amount == 0) revert NothingDue(taskId);
+        delete refundDue[taskId];
+        emit RefundCollected(taskId, amount);
+        _tasks[taskId].terms.token.safeTransfer(_tasks[taskId].planner, amount);
     }
 
     function taskOf(bytes32 taskId) external view returns (Task memory) {
         return _tasks[taskId];
     }
 
+    /// @notice Tasks of a consortium in the order of publication.
+    function tasksOf(bytes32 consortium) external view returns (bytes32[] memory) {
+        return _tasksOf[consortium];
+    }
+
     function statusOf(bytes32 taskId) external view returns (Status) {
         return _tasks[taskId].status;
     }
 
-    function bountyOf(bytes32 taskId) external view returns (uint256) {
-        return _tasks[taskId].terms.bounty;
+    /// @notice The limits that a result must keep.
+    function limitsOf(bytes32 taskId) external view returns (Status status, uint64 rounds, uint256 bounty) {
+        Task storage task = _tasks[taskId];
+        return (task.status, task.terms.rounds, task.terms.bounty);
     }
 
-    function roundsOf(bytes32 taskId) external view returns (uint64) {
-        return _tasks[taskId].terms.rounds;
-    }
-
-    function totalStakeOf(bytes32 taskId) external view returns (uint256) {
-        return _tasks[taskId].totalStake;
+    /// @notice Snapshotted stake behind distinct session keys, and that of all participants.
+    function stakeBehind(bytes32 taskId, address[] calldata signers)
+        external
+        view
+        returns (uint256 stake, uint256 total)
+    {
+        for (uint256 i = 0; i < signers.length; ++i) {
+            uint96 held = _seats[taskId][signers[i]].stake;
+            if (held == 0) revert UnknownSigner(signers[i]);
+            stake += held;
+        }
+        total = _tasks[taskId].totalStake;
     }
 
     function participants(bytes32 taskId) external view returns (address[] memory) {
@@ -249,12 +301,13 @@ contract TaskMarket is ReentrancyGuardTransient {
     }
 
     function participantOf(bytes32 taskId, address member) external view returns (Participant memory) {
-        return _participantOf[taskId][member];
+        Participation storage p = _participationOf[taskId][member];
+        return Participant(p.roles, p.sessionKey, _seats[taskId][p.sessionKey].stake, p.endpoint);
     }
 
-    /// @notice Snapshotted stake behind a session key; 0 for a key that is nobody's.
-    function stakeOfSession(bytes32 taskId, address sessionKey) external view returns (uint256) {
-        return _participantOf[taskId][memberOfSession[taskId][sessionKey]].stake;
+    /// @notice Whose session key this is; zero for a key that is nobody's.
+    function memberOfSession(bytes32 taskId, address sessionKey) external view returns (address) {
+        return _seats[taskId][sessionKey].member;
     }
 
     function _open(bytes32 taskId) private view returns (Task storage task) {
@@ -263,28 +316,43 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (task.status != Status.Open) revert NotOpen(taskId, task.status);
     }
 
-    function _setSession(bytes32 taskId, address sessionKey, string calldata endpoint) private {
-        if (sessionKey == address(0) || memberOfSession[taskId][sessionKey] != address(0)) {
+    function _participation(bytes32 taskId) private view returns (Participation storage p) {
+        p = _participationOf[taskId][msg.sender];
+        if (p.roles == 0) revert NotParticipant(msg.sender);
+    }
+
+    function _sit(bytes32 taskId, Seat memory seat, address sessionKey, string calldata endpoint) private {
+        if (sessionKey == address(0) || _seats[taskId][sessionKey].member != address(0)) {
             revert SessionKeyTaken(sessionKey);
         }
-        memberOfSession[taskId][sessionKey] = msg.sender;
-        Participant storage p = _participantOf[taskId][msg.sender];
+        if (bytes(endpoint).length > MAX_ENDPOINT_BYTES) {
+            revert MemberRegistry.TooLong("endpoint", bytes(endpoint).length, MAX_ENDPOINT_BYTES);
+        }
+        _seats[taskId][sessionKey] = seat;
+        Participation storage p = _participationOf[taskId][seat.member];
         p.sessionKey = sessionKey;
         p.endpoint = endpoint;
     }
 
-    function _refund(bytes32 taskId, Task storage task, Status to, uint256 amount) private {
-        task.status = to;
-        if (to == Status.Cancelled) emit TaskCancelled(taskId, amount);
-        else emit TaskFinished(taskId, amount);
-        if (amount > 0) _release(task, task.planner, amount);
+    function _leave(bytes32 taskId, address[] storage list, uint256 index) private {
+        address member = list[index];
+        delete _seats[taskId][_participationOf[taskId][member].sessionKey];
+        delete _participationOf[taskId][member];
+        list[index] = list[list.length - 1];
+        list.pop();
+        emit AcceptanceWithdrawn(taskId, member);
     }
 
-    function _release(Task storage task, address to, uint256 amount) private {
-        uint256 left = task.terms.bounty - task.paidOut;
-        if (amount > left) revert EscrowExceeded(amount, left);
-        task.paidOut += amount;
-        task.terms.token.safeTransfer(to, amount);
+    function _refund(bytes32 taskId, Task storage task, Status to, uint256 amount) private {
+        task.status = to;
+        task.refunded = amount.toUint128();
+        if (to == Status.Cancelled) emit TaskCancelled(taskId, amount);
+        else emit TaskFinished(taskId, amount);
+        // A Planner that its token refuses to pay must not keep the last result, and with it the rewards, off the chain.
+        if (amount > 0 && !task.terms.token.trySafeTransfer(task.planner, amount)) {
+            refundDue[taskId] = amount;
+            emit RefundDeferred(taskId, amount);
+        }
     }
 }
 

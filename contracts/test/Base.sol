@@ -13,11 +13,13 @@ interface Vm {
     function startPrank(address sender) external;
     function stopPrank() external;
     function warp(uint256 timestamp) external;
-    function expectRevert(bytes4 selector) external;
+    function roll(uint256 block_) external;
+    function expectRevert(bytes calldata reason) external;
     function expectPartialRevert(bytes4 selector) external;
     function addr(uint256 key) external pure returns (address);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function assume(bool condition) external pure;
+    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
 }
 
 /// Contracts, a consortium, and members whose owner keys are 1… and whose session keys are 101….
@@ -34,10 +36,9 @@ abstract contract Base {
 
     function setUp() public virtual {
         token = new DevToken();
-        registry = new MemberRegistry();
-        market = new TaskMarket(registry);
-        settlement = new Settlement(registry, market);
-        market.setSettlement(address(settlement));
+        settlement = new Settlement();
+        registry = settlement.registry();
+        market = settlement.market();
         consortium = registry.createConsortium(
             "oncology-eu", IERC20(address(token)), 10 ether, MemberRegistry.Admission.Open, 7 days
         );
@@ -82,11 +83,22 @@ abstract contract Base {
         taskId = market.publish(wanted, SPEC);
     }
 
-    function started(uint256 bounty, uint16 members) internal returns (bytes32 taskId) {
+    function started(uint256 bounty, uint16 members) internal returns (bytes32) {
+        return startedIn(token, bounty, members);
+    }
+
+    /// A started task whose bounty is in a token of its own.
+    function startedIn(DevToken bountyToken, uint256 bounty, uint16 members) internal returns (bytes32 taskId) {
         for (uint256 i = 0; i < members; ++i) {
             enroll(i, STAKE);
         }
-        taskId = publish(bounty, members);
+        bountyToken.mint(owner(0), bounty);
+        TaskMarket.Terms memory wanted = terms(bounty, members);
+        wanted.token = IERC20(address(bountyToken));
+        vm.startPrank(owner(0));
+        bountyToken.approve(address(market), bounty);
+        taskId = market.publish(wanted, SPEC);
+        vm.stopPrank();
         for (uint256 i = 0; i < members; ++i) {
             vm.prank(owner(i));
             market.accept(taskId, 6, session(i), "10.0.0.1:7443");
@@ -102,15 +114,20 @@ abstract contract Base {
         return Settlement.RoundResult(taskId, round, keccak256("model"), 0, 0, root, total, true, last);
     }
 
-    /// Signatures of the first `n` session keys in ascending order of their addresses.
-    function signatures(Settlement.RoundResult memory r, uint256 n) internal view returns (bytes[] memory made) {
-        uint256[] memory keys = new uint256[](n);
+    /// The first `n` session keys in ascending order of their addresses.
+    function ascending(uint256 n) internal pure returns (uint256[] memory keys) {
+        keys = new uint256[](n);
         for (uint256 i = 0; i < n; ++i) {
             keys[i] = i + 101;
             for (uint256 j = i; j > 0 && vm.addr(keys[j]) < vm.addr(keys[j - 1]); --j) {
                 (keys[j], keys[j - 1]) = (keys[j - 1], keys[j]);
             }
         }
+    }
+
+    /// Signatures of the first `n` session keys in ascending order of their addresses.
+    function signatures(Settlement.RoundResult memory r, uint256 n) internal view returns (bytes[] memory made) {
+        uint256[] memory keys = ascending(n);
         bytes32 digest = settlement.digestOf(r);
         made = new bytes[](n);
         for (uint256 i = 0; i < n; ++i) {
@@ -123,8 +140,10 @@ abstract contract Base {
         return keccak256(bytes.concat(keccak256(abi.encode(taskId, member, cumulative))));
     }
 
+    error NotEqual(uint256 found, uint256 wanted);
+
     function assertEq(uint256 a, uint256 b) internal pure {
-        require(a == b, "not equal");
+        if (a != b) revert NotEqual(a, b);
     }
 
     function assertTrue(bool condition) internal pure {

@@ -1,24 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {Base} from "./Base.sol";
-import {MemberRegistry} from "../src/MemberRegistry.sol";
+import {GreetingToken, MoodyToken} from "./Tokens.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
 import {Settlement} from "../src/Settlement.sol";
-
-/// A token that keeps a tenth of what is sent.
-contract GreedyToken is ERC20("Greedy", "GRD") {
-    function mint(address to, uint256 amount) external {
-        _mint(to, amount);
-    }
-
-    function _update(address from, address to, uint256 amount) internal override {
-        super._update(from, to, amount);
-        if (from != address(0) && to != address(0)) super._update(to, address(0xdead), amount / 10);
-    }
-}
 
 contract SettlementTest is Base {
     function test_TheLastResultClosesTheTaskAndRefundsTheRest() public {
@@ -80,7 +66,7 @@ contract SettlementTest is Base {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes[] memory four = signatures(r, 4);
-        vm.expectPartialRevert(Settlement.UnknownSigner.selector);
+        vm.expectPartialRevert(TaskMarket.UnknownSigner.selector);
         settlement.postResult(r, four);
     }
 
@@ -118,151 +104,183 @@ contract SettlementTest is Base {
         market.setSession(taskId, vm.addr(999), "10.0.0.1:7443");
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes[] memory made = signatures(r, 3);
-        vm.expectPartialRevert(Settlement.UnknownSigner.selector);
+        vm.expectPartialRevert(TaskMarket.UnknownSigner.selector);
         settlement.postResult(r, made);
     }
 
-    function test_GasOfAResultWith16Signers() public {
-        bytes32 taskId = started(100 ether, 16);
-        Settlement.RoundResult memory r = result(taskId, 1, keccak256("root"), 1 ether, false);
-        settlement.postResult(r, signatures(r, 11));
-    }
-}
-
-contract MarketTest is Base {
-    function test_ATaskIsPublishedOnce() public {
-        enroll(0, STAKE);
-        publish(1 ether, 1);
-        TaskMarket.Terms memory same = terms(1 ether, 1);
-        vm.expectPartialRevert(TaskMarket.AlreadyPublished.selector);
-        vm.prank(owner(0));
-        market.publish(same, SPEC);
+    function test_SignersMustAscend() public {
+        bytes32 taskId = started(100 ether, 3);
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
+        bytes[] memory three = signatures(r, 3);
+        (three[0], three[1]) = (three[1], three[0]);
+        vm.expectPartialRevert(Settlement.SignersNotAscending.selector);
+        settlement.postResult(r, three);
     }
 
-    function test_AGreedyTokenIsRefusedAsBounty() public {
-        enroll(0, STAKE);
-        GreedyToken greedy = new GreedyToken();
-        greedy.mint(owner(0), 100 ether);
-        vm.prank(owner(0));
-        greedy.approve(address(market), type(uint256).max);
-        TaskMarket.Terms memory wanted = terms(10 ether, 1);
-        wanted.token = IERC20(address(greedy));
-        vm.expectPartialRevert(TaskMarket.FeeOnTransfer.selector);
-        vm.prank(owner(0));
-        market.publish(wanted, SPEC);
+    function test_AMalleatedOrBrokenSignatureIsRefused() public {
+        bytes32 taskId = started(100 ether, 3);
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
+        bytes[] memory three = signatures(r, 3);
+        (uint8 v, bytes32 rr, bytes32 s) = vm.sign(101, settlement.digestOf(r));
+        uint256 order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+        bytes memory malleated = abi.encodePacked(rr, bytes32(order - uint256(s)), v == 27 ? uint8(28) : uint8(27));
+        for (uint256 i = 0; i < 3; ++i) {
+            bytes memory good = three[i];
+            three[i] = malleated;
+            vm.expectRevert(abi.encodeWithSelector(Settlement.BadSignature.selector, i));
+            settlement.postResult(r, three);
+            three[i] = abi.encodePacked(rr, s);
+            vm.expectRevert(abi.encodeWithSelector(Settlement.BadSignature.selector, i));
+            settlement.postResult(r, three);
+            three[i] = good;
+        }
+        settlement.postResult(r, three);
     }
 
-    function test_CancelReturnsTheBountyButNotAfterTheStart() public {
+    function test_ASignatureOfAnotherTaskIsAStrangers() public {
+        bytes32 taskId = started(100 ether, 3);
+        Settlement.RoundResult memory other = result(keccak256("other"), 1, 0, 0, false);
+        bytes[] memory made = signatures(other, 3);
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
+        // The signatures recover to some keys, in some order, and none of them is a participant's.
+        try settlement.postResult(r, made) {
+            revert("accepted");
+        } catch (bytes memory reason) {
+            // forge-lint: disable-next-line(unsafe-typecast) - an error begins with its selector
+            bytes4 found = bytes4(reason);
+            assertTrue(
+                found == TaskMarket.UnknownSigner.selector || found == Settlement.SignersNotAscending.selector
+                    || found == Settlement.BadSignature.selector
+            );
+        }
+    }
+
+    function test_NoResultBeforeTheStartOrAfterTheLast() public {
         enroll(0, STAKE);
-        uint256 before = token.balanceOf(owner(0));
-        bytes32 taskId = publish(10 ether, 1);
-        vm.prank(owner(0));
-        market.cancel(taskId);
-        assertEq(token.balanceOf(owner(0)), before);
-        vm.expectPartialRevert(TaskMarket.NotOpen.selector);
+        bytes32 taskId = publish(1 ether, 1);
         vm.prank(owner(0));
         market.accept(taskId, 6, session(0), "");
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, true);
+        bytes[] memory made = signatures(r, 1);
+        vm.expectPartialRevert(Settlement.TaskNotStarted.selector);
+        settlement.postResult(r, made);
+        market.start(taskId);
+        settlement.postResult(r, made);
+        r.round = 2;
+        made = signatures(r, 1);
+        vm.expectPartialRevert(Settlement.TaskNotStarted.selector);
+        settlement.postResult(r, made);
     }
 
-    function test_AStartedTaskExpiresWithItsEarningsKept() public {
+    /// Stakes of any size: the quorum is more than two thirds to the last base unit.
+    function testFuzz_TheQuorumIsExact(uint64 a, uint64 b, uint64 c) public {
+        uint256[3] memory stakes = [10 ether + uint256(a), 10 ether + uint256(b), 10 ether + uint256(c)];
+        for (uint256 i = 0; i < 3; ++i) {
+            enroll(i, stakes[i]);
+        }
+        bytes32 taskId = publish(1 ether, 3);
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(owner(i));
+            market.accept(taskId, 6, session(i), "");
+        }
+        market.start(taskId);
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
+        bytes[] memory two = signatures(r, 2);
+        if ((stakes[0] + stakes[1]) * 3 <= (stakes[0] + stakes[1] + stakes[2]) * 2) {
+            vm.expectPartialRevert(Settlement.QuorumMissing.selector);
+        }
+        settlement.postResult(r, two);
+    }
+
+    function test_TwoThirdsAndOneUnitAreAQuorum() public {
+        enroll(0, STAKE);
+        enroll(1, STAKE + 1);
+        enroll(2, STAKE);
+        bytes32 taskId = publish(1 ether, 3);
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(owner(i));
+            market.accept(taskId, 6, session(i), "");
+        }
+        market.start(taskId);
+        Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
+        settlement.postResult(r, signatures(r, 2));
+        assertEq(settlement.stateOf(taskId).round, 1);
+    }
+
+    /// A tree that promises more than was settled pays no more than was settled, and leaves the refund alone.
+    function test_ALyingTreeDoesNotReachTheRefund() public {
         bytes32 taskId = started(100 ether, 3);
-        Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
+        bytes32 one = leaf(taskId, owner(1), 60 ether);
+        bytes32 two = leaf(taskId, owner(2), 60 ether);
+        bytes32 root = one < two ? keccak256(abi.encode(one, two)) : keccak256(abi.encode(two, one));
+        Settlement.RoundResult memory r = result(taskId, 5, root, 60 ether, false);
         settlement.postResult(r, signatures(r, 3));
-        vm.expectPartialRevert(TaskMarket.NotExpired.selector);
-        market.expire(taskId);
-        vm.warp(block.timestamp + 3 days);
-        uint256 before = token.balanceOf(owner(0));
-        market.expire(taskId);
-        assertEq(token.balanceOf(owner(0)) - before, 90 ether);
-        settlement.claim(taskId, owner(1), 10 ether, new bytes32[](0));
+        bytes32[] memory proof = new bytes32[](1);
+        proof[0] = two;
+        settlement.claim(taskId, owner(1), 60 ether, proof);
+        proof[0] = one;
+        vm.expectPartialRevert(TaskMarket.RewardExceeded.selector);
+        settlement.claim(taskId, owner(2), 60 ether, proof);
+        r = result(taskId, 6, root, 60 ether, true);
+        settlement.postResult(r, signatures(r, 3));
         assertEq(token.balanceOf(address(market)), 0);
     }
 
-    function test_OnlySettlementReachesTheEscrow() public {
-        bytes32 taskId = started(100 ether, 3);
-        vm.expectPartialRevert(TaskMarket.NotSettlement.selector);
-        market.pay(taskId, owner(1), 1);
-        vm.expectPartialRevert(TaskMarket.NotSettlement.selector);
-        market.finish(taskId, 0);
-        vm.expectRevert(TaskMarket.SettlementAlreadySet.selector);
-        market.setSettlement(address(this));
+    function test_APlannerThatItsTokenRefusesCannotHoldTheRewardsBack() public {
+        MoodyToken moody = new MoodyToken();
+        bytes32 taskId = startedIn(moody, 100 ether, 3);
+        moody.refuse(owner(0));
+        Settlement.RoundResult memory r = result(taskId, 20, leaf(taskId, owner(1), 60 ether), 60 ether, true);
+        settlement.postResult(r, signatures(r, 3));
+        assertTrue(market.statusOf(taskId) == TaskMarket.Status.Finished);
+        assertEq(market.refundDue(taskId), 40 ether);
+        settlement.claim(taskId, owner(1), 60 ether, new bytes32[](0));
+        assertEq(moody.balanceOf(owner(1)), 60 ether);
+
+        vm.expectPartialRevert(MoodyToken.Refused.selector);
+        market.collectRefund(taskId);
+        moody.refuse(address(0));
+        uint256 before = moody.balanceOf(owner(0));
+        market.collectRefund(taskId);
+        assertEq(moody.balanceOf(owner(0)) - before, 40 ether);
+        vm.expectPartialRevert(TaskMarket.NothingDue.selector);
+        market.collectRefund(taskId);
     }
 
-    function test_StakeIsSnapshottedAtTheStart() public {
-        bytes32 taskId = started(100 ether, 3);
-        vm.prank(owner(1));
-        registry.unstake(consortium, STAKE);
-        assertEq(market.stakeOfSession(taskId, session(1)), STAKE);
-        assertEq(market.totalStakeOf(taskId), 3 * STAKE);
+    function test_ARewardClaimsNothingTwiceThroughReentrance() public {
+        GreetingToken greeting = new GreetingToken();
+        bytes32 taskId = startedIn(greeting, 100 ether, 3);
+        Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
+        settlement.postResult(r, signatures(r, 3));
+        greeting.onReceive(
+            address(settlement), abi.encodeCall(settlement.claim, (taskId, owner(1), 10 ether, new bytes32[](0)))
+        );
+        settlement.claim(taskId, owner(1), 10 ether, new bytes32[](0));
+        assertTrue(greeting.greeted() && !greeting.succeeded());
+        assertEq(greeting.balanceOf(owner(1)), 10 ether);
     }
 
-    function test_AcceptanceCanBeWithdrawnBeforeTheStart() public {
-        enroll(0, STAKE);
-        enroll(1, STAKE);
-        bytes32 taskId = publish(1 ether, 2);
-        vm.prank(owner(0));
-        market.accept(taskId, 6, session(0), "");
-        vm.prank(owner(1));
-        market.accept(taskId, 6, session(1), "");
-        vm.prank(owner(0));
-        market.withdrawAcceptance(taskId);
-        assertEq(market.participants(taskId).length, 1);
-        vm.expectPartialRevert(TaskMarket.TooFewMembers.selector);
-        market.start(taskId);
-    }
-
-    function test_ASessionKeyBelongsToOneMember() public {
-        enroll(0, STAKE);
-        enroll(1, STAKE);
-        bytes32 taskId = publish(1 ether, 2);
-        vm.prank(owner(0));
-        market.accept(taskId, 6, session(0), "");
-        vm.expectPartialRevert(TaskMarket.SessionKeyTaken.selector);
-        vm.prank(owner(1));
-        market.accept(taskId, 6, session(0), "");
-    }
-
-    function test_WhoHasTooLittleStakeStaysOut() public {
-        enroll(0, STAKE);
-        enroll(1, 0);
-        bytes32 taskId = publish(1 ether, 2);
-        vm.expectPartialRevert(MemberRegistry.StakeTooLow.selector);
-        vm.prank(owner(1));
-        market.accept(taskId, 6, session(1), "");
-    }
-}
-
-contract RegistryTest is Base {
-    function test_UnbondingStakeCannotLeaveEarly() public {
-        enroll(0, STAKE);
-        vm.startPrank(owner(0));
-        registry.unstake(consortium, STAKE);
-        vm.expectPartialRevert(MemberRegistry.StillBonded.selector);
-        registry.withdraw(consortium);
-        vm.warp(block.timestamp + 7 days);
-        registry.withdraw(consortium);
-        vm.stopPrank();
-        assertEq(token.balanceOf(address(registry)), 0);
-    }
-
-    function test_AdmissionByVoteNeedsMoreThanHalf() public {
-        consortium =
-            registry.createConsortium("by-vote", IERC20(address(token)), 0, MemberRegistry.Admission.Vote, 1 days);
-        registry.join(consortium, 7, bytes32(uint256(1)), "", 0, "");
-        vm.expectPartialRevert(MemberRegistry.NotAdmitted.selector);
-        vm.prank(owner(1));
-        registry.join(consortium, 7, bytes32(uint256(1)), "", 0, "");
-        registry.admit(consortium, owner(1));
-        vm.prank(owner(1));
-        registry.join(consortium, 7, bytes32(uint256(1)), "", 0, "");
-        assertEq(registry.members(consortium).length, 2);
-    }
-
-    function testFuzz_NobodyUnstakesMoreThanTheStake(uint128 amount) public {
-        vm.assume(amount > STAKE);
-        enroll(0, STAKE);
-        vm.expectPartialRevert(MemberRegistry.StakeTooLow.selector);
-        vm.prank(owner(0));
-        registry.unstake(consortium, amount);
+    /// Gas as a transaction pays it; `FORGE_SNAPSHOT_CHECK=true forge test` holds it to `snapshots/`.
+    function test_GasOfResults() public {
+        for (uint16 sites = 3; sites <= 16; sites += 13) {
+            setUp();
+            bytes32 taskId = started(100 ether, sites);
+            uint256 quorum = uint256(sites) * 2 / 3 + 1;
+            for (uint64 round = 1; round <= 2; ++round) {
+                Settlement.RoundResult memory r =
+                    result(taskId, round, keccak256(abi.encode(round)), round * 1 ether, false);
+                r.updatesRoot = keccak256("updates");
+                r.scoresRoot = keccak256("scores");
+                bytes[] memory made = signatures(r, quorum);
+                settlement.postResult(r, made);
+                vm.snapshotGasLastCall(
+                    "Settlement",
+                    string.concat(
+                        sites == 3 ? "3 sites, 3 signatures" : "16 sites, 11 signatures",
+                        round == 1 ? ", first" : ", later"
+                    )
+                );
+            }
+        }
     }
 }

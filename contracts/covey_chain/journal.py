@@ -1,0 +1,73 @@
+"""Transactions on their way, by intent: in memory, or in a file that survives a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A transaction that was signed for an intent: its newest form, when that was sent, and the hashes of all forms."""
+
+    transaction: dict[str, Any]
+    hashes: tuple[str, ...]
+    sent_at: float  # seconds since 1970
+
+    @property
+    def nonce(self) -> int:
+        """The nonce that all forms share; only one of them can ever be mined."""
+        return int(self.transaction["nonce"])
+
+
+class Journal:
+    """What has been sent and is not known to be mined.
+
+    Args:
+        path: a file (JSON) to remember it in; None keeps it in memory. One wallet and chain a file.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        stored = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        self._sent = {
+            intent: Sent(entry["transaction"], tuple(entry["hashes"]), entry["sent_at"])
+            for intent, entry in stored.items()
+        }
+
+    def get(self, intent: str) -> Sent | None:
+        """What has been sent for `intent`, if anything."""
+        return self._sent.get(intent)
+
+    def all(self) -> dict[str, Sent]:
+        """Everything that is remembered, by intent."""
+        return dict(self._sent)
+
+    def put(self, intent: str, sent: Sent) -> None:
+        """Remember what is about to be sent; on disk before this returns."""
+        self._sent[intent] = sent
+        self._save()
+
+    def forget(self, intent: str) -> None:
+        """The intent's transaction was mined, or can never be mined."""
+        if self._sent.pop(intent, None) is not None:
+            self._save()
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        with os.fdopen(handle, "w") as file:
+            json.dump({intent: asdict(sent) for intent, sent in self._sent.items()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
