@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from covey_chain import rpc
 from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
+from covey_chain.signing import address_of, private_key
 from covey_chain.types import Deployment
 from covey_chain.wallet import Wallet
+from lab import TOKEN, Lab
 
-TOKEN = 10**18
+MEMBERS = slice(1, 4)
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +24,35 @@ def node() -> Iterator[Node]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def contracts(node: Node) -> Deployment:
+    """Deployed once, with tokens for three members."""
+
+    async def deploy() -> Deployment:
+        made = await deploy_all(node.url, node.keys[0])
+        for key in node.keys[MEMBERS]:
+            await mint(node.url, node.keys[0], made.token, address_of(private_key(key)), 100_000 * TOKEN)
+        return made
+
+    return asyncio.run(deploy())
+
+
 @pytest.fixture
-async def deployment(node: Node) -> Deployment:
-    return await deploy_all(node.url, node.keys[0])
+async def deployment(node: Node, contracts: Deployment) -> AsyncIterator[Deployment]:
+    """The contracts as if nobody had used them: afterwards the node forgets what the test has done."""
+    provider = rpc.connect(node.url).provider
+
+    async def ask(method: str, *arguments: object) -> object:
+        answer = await provider.make_request(method, list(arguments))
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    snapshot = await ask("evm_snapshot")
+    yield contracts
+    await ask("anvil_dropAllTransactions")
+    await ask("evm_setAutomine", True)
+    assert await ask("evm_revert", snapshot) is True
+    await provider.disconnect()
 
 
 @pytest.fixture
@@ -33,8 +63,10 @@ async def chain(node: Node, deployment: Deployment) -> AsyncIterator[Chain]:
 
 
 @pytest.fixture
-async def wallets(node: Node, deployment: Deployment, chain: Chain) -> list[Wallet]:
-    made = [Wallet(chain, key) for key in node.keys[1:4]]
-    for wallet in made:
-        await mint(node.url, node.keys[0], deployment.token, wallet.address, 100_000 * TOKEN)
-    return made
+def wallets(node: Node, chain: Chain) -> list[Wallet]:
+    return [Wallet(chain, key) for key in node.keys[MEMBERS]]
+
+
+@pytest.fixture
+def lab(node: Node, deployment: Deployment, chain: Chain, wallets: list[Wallet]) -> Lab:
+    return Lab(node, deployment, chain, wallets)
