@@ -10,6 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from covey_exchange.background import Background
@@ -174,17 +175,20 @@ class Gossip:
             await asyncio.gather(watch, send, return_exceptions=True)
 
     async def _send(self, connection: Connection) -> None:
-        at_connect, cursor = self._log.end, 0
+        clock = asyncio.get_running_loop().time
+        at_connect, cursor, ping_at = self._log.end, 0, clock() + self._limits.ping_seconds
         while True:
             unsent, cursor = self._log.since(cursor), self._log.end
             for number, entry in unsent:
                 if number < at_connect or entry.source != connection.site:
                     await connection.send(Frame(signed=to_wire(entry.message.envelope)))
-            try:
-                async with asyncio.timeout(self._limits.ping_seconds):
-                    await self._log.grown(cursor)
-            except TimeoutError:
+            # However much is said: messages are not answered, so only pings show that the peer is alive.
+            if clock() >= ping_at:
                 await connection.send(Frame(ping=Ping()))
+                ping_at = clock() + self._limits.ping_seconds
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(ping_at):
+                    await self._log.grown(cursor)
 
     async def _watch(self, connection: Connection) -> None:
         while True:

@@ -96,6 +96,19 @@ async def test_each_message_is_delivered_once(town: Towns) -> None:
     assert len({item.identity for item in seen if isinstance(item, Message)}) == len(seen) == 40
 
 
+async def test_a_link_that_is_never_idle_stays(town: Towns) -> None:
+    two = town(2)
+    impatient = replace(QUICK, ping_seconds=0.2)
+    first, second = [await two.run(site, limits=impatient) for site in two.sites]
+    await first.until_connected(1)
+    inbox, silence = Inbox(second), 3 * impatient.ping_seconds
+    for view in range(30):  # more often than pings would be due, and for longer than a peer may be silent
+        first.broadcast(two.sites[0].seal(vote(two, 0, view=view)))
+        await inbox.message(vote(two, 0, view=view))
+        await asyncio.sleep(silence / 15)
+    assert first.traffic.of(two.sites[1].address).reconnects == 0
+
+
 async def test_a_site_that_restarts_gets_what_it_missed(town: Towns) -> None:
     three = town(3)
     exchanges = await three.run_all()
