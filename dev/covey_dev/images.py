@@ -155,12 +155,12 @@ def _build_mounts() -> list[str]:
     return [f"{mount}:/mnt/build:ro", f"{cache}:/mnt/uv-cache"]
 
 
-def _uv() -> str:
-    found = shutil.which("uv")
-    if found is None:
-        raise UnsupportedError("uv is not installed", "Install uv 0.8 or newer (`pip install uv`).")
-    if Path(found).read_bytes()[:2] == b"#!":  # a shim of pyenv, which would not run inside of an image
-        return run("pyenv", "which", "uv").strip()
+def _uv() -> Path:
+    """The uv that the Makefile installs beside the interpreter; a version manager's shim would not run in an image."""
+    beside = Path(paths.python()).with_name("uv")
+    found = beside if beside.exists() else Path(shutil.which("uv") or "")
+    if not found.is_file() or found.read_bytes()[:2] == b"#!":
+        raise UnsupportedError("uv is not installed beside this Python", "Use the project's own: `make venv`.")
     return found
 
 
@@ -170,7 +170,7 @@ def _stubs(image: Image) -> Path:
     def build(fresh: Path) -> None:
         site = fresh / "site"
         run(
-            "uv", "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
+            _uv(), "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
             "--require-hashes", "-r", requirements,
         )  # fmt: skip
         trim.write_stubs(site, fresh)
