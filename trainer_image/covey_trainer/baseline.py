@@ -65,6 +65,7 @@ def compare(
     Returns:
         (member -> alone, together, pooled).
     """
+    torch.set_num_threads(1)  # as at the sites; on a busy machine the threads of small models only wait for each other
     each = {name: test(terms, alone(terms, seed, member), directory) for name, member in members.items()}
     everything = pooled(terms, seed, list(members.values()))
     return each, test(terms, together, directory), test(terms, everything, directory)

@@ -21,7 +21,16 @@ from covey_trainer.driver import Driver, write_termination_message
 from covey_trainer.errors import WorkersFailed, WorkersMissing
 from covey_trainer.process import run_to_exit, start_logging
 from covey_trainer.ray_train import RayExecutor
-from covey_trainer.settings import FIXED_PORTS, GCS_PORT, WORKER_RESOURCE, HeadSettings, RayAuth, SettingsError, explain
+from covey_trainer.settings import (
+    FIXED_PORTS,
+    GCS_PORT,
+    RAY_ENVIRONMENT,
+    WORKER_RESOURCE,
+    HeadSettings,
+    RayAuth,
+    SettingsError,
+    explain,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +52,7 @@ def command(settings: HeadSettings) -> list[str]:
         "--num-gpus=0",
         f"--object-store-memory={settings.object_store_bytes}",
         "--include-dashboard=false",
+        "--no-monitor",  # of an autoscaler; the operator is what scales
         "--disable-usage-stats",
         *FIXED_PORTS,
     ]
@@ -52,7 +62,7 @@ def command(settings: HeadSettings) -> list[str]:
 def ray_head(settings: HeadSettings) -> Iterator[None]:
     """Run Ray's head as a child; if it dies by itself, this process ends with a termination message."""
     stopping = threading.Event()
-    child = subprocess.Popen(command(settings), start_new_session=True)
+    child = subprocess.Popen(command(settings), env={**os.environ, **RAY_ENVIRONMENT}, start_new_session=True)
 
     def watch() -> None:
         status = child.wait()

@@ -38,6 +38,7 @@ WATCH_SECONDS = 2.0  # how often a wait for an outcome looks whether the worker 
 _RAY_TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a cold `import torch` on a busy node takes its time
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it warns programs that checkpoint; here a round is simply done again
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 

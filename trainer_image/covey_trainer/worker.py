@@ -16,6 +16,7 @@ from covey_trainer.process import start_logging
 from covey_trainer.settings import (
     FIXED_PORTS,
     GCS_PORT,
+    RAY_ENVIRONMENT,
     WORKER_RESOURCE,
     RayAuth,
     SettingsError,
@@ -85,7 +86,7 @@ def main() -> NoReturn:
     except (SettingsError, HeadMissing) as error:
         sys.exit(str(error))
     arguments = command(settings)
-    os.execv(arguments[0], arguments)  # noqa: S606
+    os.execve(arguments[0], arguments, {**os.environ, **RAY_ENVIRONMENT})  # noqa: S606
 
 
 if __name__ == "__main__":
