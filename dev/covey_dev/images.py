@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from covey_dev import artifact, base_image, golang, paths, registry, trim
+from covey_dev import artifact, base_image, golang, paths, registry, trim, uv
 from covey_dev.buildah import buildah, storage
 from covey_dev.errors import UnsupportedError
 from covey_dev.process import run
@@ -148,20 +148,11 @@ def _build_mounts() -> list[str]:
     if bundle is None:
         raise UnsupportedError("no CA bundle found", "Install ca-certificates, or name a bundle in SSL_CERT_FILE.")
     shutil.copy(bundle, mount / "ca.crt")
-    shutil.copy(_uv(), mount / "uv.new")
+    shutil.copy(uv.program(), mount / "uv.new")
     (mount / "uv.new").rename(mount / "uv")
     cache = run(mount / "uv", "cache", "dir").strip()
     Path(cache).mkdir(parents=True, exist_ok=True)
     return [f"{mount}:/mnt/build:ro", f"{cache}:/mnt/uv-cache"]
-
-
-def _uv() -> str:
-    found = shutil.which("uv")
-    if found is None:
-        raise UnsupportedError("uv is not installed", "Install uv 0.8 or newer (`pip install uv`).")
-    if Path(found).read_bytes()[:2] == b"#!":  # a shim of pyenv, which would not run inside of an image
-        return run("pyenv", "which", "uv").strip()
-    return found
 
 
 def _stubs(image: Image) -> Path:
@@ -170,7 +161,7 @@ def _stubs(image: Image) -> Path:
     def build(fresh: Path) -> None:
         site = fresh / "site"
         run(
-            "uv", "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
+            uv.program(), "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
             "--require-hashes", "-r", requirements,
         )  # fmt: skip
         trim.write_stubs(site, fresh)
