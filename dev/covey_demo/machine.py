@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from covey_dev import anvil, choice, teardown, tools
 from covey_dev.errors import DevError
@@ -56,9 +56,11 @@ def forget_clusters(place: Place) -> None:
             place.wipe(name)
 
 
-def clusters(place: Place, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
-    """Bring up one cluster for each member, all at once."""
-    return {site.name: Cluster(site) for site in place.up([member.name for member in members])}
+def clusters(place: Place, images: Images, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
+    """Bring up one cluster for each member, all at once, with the images that it will run."""
+    sites = place.up([member.name for member in members])
+    place.preload(sites, astuple(images))
+    return {site.name: Cluster(site) for site in sites}
 
 
 def running_clusters(place: Place, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:

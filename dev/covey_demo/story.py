@@ -76,7 +76,7 @@ def prepare() -> Stage:
     if new:
         machine.forget_clusters(place)
     with step("three clusters"):
-        clusters = machine.clusters(place)
+        clusters = machine.clusters(place, images)
     with step("records for every member"):
         records.deal(clusters)
     stage = Stage(place, clusters, state, images.wdbc)

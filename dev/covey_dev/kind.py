@@ -88,6 +88,11 @@ class Kind:
         with ThreadPoolExecutor(len(names)) as pool:
             return list(pool.map(_up, names))
 
+    def preload(self, sites: Sequence[Site], references: Sequence[str]) -> None:
+        """Each node pulls them from the registry."""
+        with step("images on the nodes"), ThreadPoolExecutor(len(sites)) as pool:
+            list(pool.map(lambda site: _pull(site.node, references), sites))
+
     def down(self, name: str) -> None:
         """Stops the node; Docker may give it another address when it starts again."""
         with step(f"stopping kind cluster {name}"):
@@ -269,6 +274,11 @@ def _delete(name: str) -> None:
         # Pods own what they wrote, so that only the engine may remove it for a person who is not root.
         run_docker(*empty_command(own))
         shutil.rmtree(own)
+
+
+def _pull(node: str, references: Sequence[str]) -> None:
+    for reference in references:
+        run_docker("exec", node, "crictl", "pull", reference)
 
 
 def empty_command(own: Path) -> list[str]:

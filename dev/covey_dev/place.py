@@ -92,6 +92,9 @@ class Place(Protocol):
     def up(self, names: Sequence[str]) -> list[Site]:
         """Bring clusters up, all at once, and return when they work. One that runs already goes on."""
 
+    def preload(self, sites: Sequence[Site], references: Sequence[str]) -> None:
+        """See that running clusters have images before a task's deadlines run: the trainer's has gigabytes."""
+
     def down(self, name: str) -> None:
         """Stop a cluster and keep its state."""
 

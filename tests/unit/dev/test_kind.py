@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from covey_dev import choice, docker, docker_images, images, kind, network, paths, registry
+from covey_dev import choice, docker, docker_images, golang, images, kind, network, paths, registry
 from covey_dev.errors import DevError, UnsupportedError
 from covey_dev.kind import Kind
 from covey_dev.place import Site
@@ -132,6 +132,50 @@ def test_volumes_are_emptied_whoever_owns_them() -> None:
     command = kind.empty_command(Path("/state/kind/st-mary"))
     assert "--volume=/state/kind/st-mary:/cluster" in command
     assert command[-3:] == ["-rf", "/cluster/volumes", "/cluster/provisioned"]
+
+
+def test_a_node_gets_the_images_before_it_is_needed(engine: Path) -> None:
+    site = Site("st-mary", kind.node_name("st-mary"), "172.18.0.3", Path(), Path())
+    Kind().preload([site], ["registry.local/covey/wdbc@sha256:1"])
+    assert engine.read_text() == "exec covey-st-mary-control-plane crictl pull registry.local/covey/wdbc@sha256:1\n"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Path) -> Path:
+    """A `kind` and a `kubectl` that note their first words where `docker` does."""
+    for name in ("kind", "kubectl"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$1 $2" >> {engine}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(golang, "kind", lambda: tmp_path / "kind")
+    monkeypatch.setattr(golang, "kube", lambda: tmp_path)
+    monkeypatch.setattr(Kind, "registry_up", lambda _self: kind.directory().mkdir(parents=True, exist_ok=True))
+    return engine
+
+
+def calls(notes: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in notes.read_text().splitlines()]
+
+
+def test_what_an_interrupted_command_left_makes_way_for_a_whole_cluster(
+    monkeypatch: pytest.MonkeyPatch, tools: Path
+) -> None:
+    (kind.directory() / "st-mary/volumes/old").mkdir(parents=True)
+    monkeypatch.setattr(docker, "container", lambda _name: RUNNING)
+    (site,) = Kind().up(["st-mary"])
+    assert calls(tools) == ["kind delete", "run --rm", "kind create", "kubectl " + f"--kubeconfig={site.kubeconfig}"]
+    assert (site.address, site.node) == ("172.18.0.3", "covey-st-mary-control-plane")
+    assert not (site.directory / "volumes/old").exists()
+    assert (site.directory / "kind.yaml").exists()
+
+
+def test_a_stopped_cluster_is_started_and_keeps_its_volumes(monkeypatch: pytest.MonkeyPatch, tools: Path) -> None:
+    model = kind.directory() / "st-mary/volumes/models"
+    model.mkdir(parents=True)
+    (kind.directory() / "st-mary/kubeconfig").touch()
+    monkeypatch.setattr(docker, "container", lambda _name: STOPPED)
+    (site,) = Kind().up(["st-mary"])
+    assert calls(tools) == ["start covey-st-mary-control-plane", "kubectl " + f"--kubeconfig={site.kubeconfig}"]
+    assert model.exists()
 
 
 def test_an_engine_whose_network_is_not_on_this_machine_is_refused(
