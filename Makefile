@@ -82,7 +82,7 @@ test: tools lint ## Lint, and all tests but `make e2e`
 	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest --ignore tests/e2e
 
 .PHONY: demo
-demo: tools ## Three institutions, three clusters, one model; ends with a table
+demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table
 	PYTHONPATH=dev $(PY) -m covey_demo up
 
 .PHONY: e2e
@@ -90,7 +90,7 @@ e2e: tools ## The story, a killed head and bad input on three real clusters
 	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/e2e
 
 .PHONY: down
-down: venv ## Stop clusters, registry and chain; leave nothing behind
+down: venv ## End the demo's clusters, and what nobody else uses; leave nothing behind
 	PYTHONPATH=dev $(PY) -m covey_demo down
 
 .PHONY: clean

@@ -43,5 +43,5 @@ def table() -> None:
 
 @cli.command()
 def down() -> None:
-    """End clusters, registry and chain, and forget their state."""
+    """End what the demo made and forget its state; registry, chain and network too, if nobody else has clusters."""
     machine.down()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from covey_dev import golang
 from covey_dev.errors import NotReadyError
+from covey_dev.place import Site
 from covey_dev.process import run
 
 from covey_demo.manifests import Object
@@ -25,26 +26,42 @@ class WaitError(NotReadyError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a cluster's kubeconfig and volumes lie.
+    """kubectl and volumes of a cluster.
 
     Attributes:
-        name: of the cluster and of its only node.
-        directory: what the node keeps; volumes must lie below it.
-        kubeconfig: the administrator's.
+        site: where it is.
     """
 
-    name: str
-    directory: Path
-    kubeconfig: Path
+    site: Site
+
+    @property
+    def name(self) -> str:
+        """Of the cluster, and so of the member."""
+        return self.site.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.site.kubeconfig
 
     @property
     def environment(self) -> dict[str, str]:
         """For kubectl and Helm. kubectl keeps discovery documents by address, which clusters use again."""
-        return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.directory / "kubectl")}
+        return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.cache)}
+
+    @property
+    def cache(self) -> Path:
+        """What kubectl may keep."""
+        return self.site.directory / "kubectl"
 
     def volume(self, claim: str) -> Path:
-        """The directory behind one of the demo's claims."""
-        return self.directory / "volumes" / claim
+        """The directory behind one of the demo's claims, on the node and on the host."""
+        return self.site.directory / "volumes" / claim
+
+    def directory_of(self, volume: Object) -> Path:
+        """The directory of the host behind a PersistentVolume."""
+        spec = volume["spec"]
+        return self.site.on_host(Path((spec.get("local") or spec["hostPath"])["path"]))
 
     def kubectl(self, *arguments: str, stdin: str | None = None, remedy: str = "See the message above.") -> str:
         """Run kubectl and return what it prints.

@@ -13,6 +13,7 @@ from covey_chain.deploy import deploy_all, mint
 from covey_chain.errors import NoContract
 from covey_chain.types import Participant, PublishedTask, SettlementState
 from covey_chain.wallet import Wallet
+from covey_dev.place import Name
 
 from covey_demo.members import CONSORTIUM, Member
 from covey_demo.state import DemoState
@@ -63,18 +64,22 @@ class Books:
         return self.settled.last and claimed == self.settled.total_reward
 
 
-async def open_consortium(rpc_url: str, chain_id: int, members: Sequence[Member]) -> tuple[DemoState, bool]:
+async def open_consortium(
+    place: Name, rpc_url: str, chain_id: int, members: Sequence[Member]
+) -> tuple[DemoState, bool]:
     """Deploy the contracts and give every member a wallet with money, unless this chain has them already.
 
     Returns:
         (state, whether it is new).
     """
     known = DemoState.load()
-    if known is not None and set(known.keys) == {member.name for member in members} and await _alive(known):
+    wanted = (place, rpc_url, {member.name for member in members})
+    if known is not None and (known.place, known.rpc_url, set(known.keys)) == wanted and await _alive(known):
         return known, False
     deployed = await deploy_all(rpc_url, FUNDED_KEYS[0])
     keys = {member.name: "0x" + signing.new_key().hex() for member in members}
     state = DemoState(
+        place=place,
         rpc_url=rpc_url,
         chain_id=chain_id,
         settlement=deployed.settlement,

@@ -1,17 +1,16 @@
-"""What the demo asks of the development tools: tools, images, three clusters, a chain; and an end without traces."""
+"""What the demo asks of the development tools: images, three clusters, a chain; and an end without traces."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-from covey_dev import anvil, golden, kind, network, registry, teardown, tools
-from covey_dev import cluster as sandbox
-from covey_dev.errors import DevError, UnsupportedError
+from covey_dev import anvil, choice, teardown, tools
+from covey_dev.errors import DevError
 from covey_dev.images import IMAGES
-from covey_dev.nodeconfig import Node
-from covey_dev.progress import step
+from covey_dev.place import Place
+from covey_dev.progress import say, step
 
 from covey_demo.cluster import Cluster
 from covey_demo.members import MEMBERS, Member
@@ -27,81 +26,83 @@ class Images:
     wdbc: str
 
 
-def images() -> Images:
-    """Install the tools, and build and push what is not in the registry; the images are trimmed: no GPU is used."""
+def images(place: Place) -> Images:
+    """Install the tools, and build and push what is not in the registry."""
     tools.ensure()
-    registry.up()
-    return Images(**dict(zip(IMAGES, golden.ensure("trimmed"), strict=True)))
+    return Images(**dict(zip(IMAGES, place.demo_images(), strict=True)))
 
 
-def refuse_foreign_clusters() -> None:
+def refuse_what_is_not_ours(place: Place) -> None:
     """Leave clusters alone that have our names and are not the demo's: it starts afresh by wiping its own.
 
     Raises:
-        DevError: there are some; names them.
+        DevError: there are some, or the demo stands at another place; names them.
     """
-    found = [node.name for node in _named_like_members()]
-    if found and DemoState.load() is None:
+    state = DemoState.load()
+    if state is not None and state.place != place.name:
+        raise DevError(f"the demo runs already, on {state.place} clusters", "End it first: `make down`.")
+    found = _named_like_members(place)
+    if found and state is None:
         raise DevError(
             f"clusters {', '.join(found)} exist, and the demo did not make them",
             "If nobody needs them, wipe them: `python -m covey_dev cluster wipe NAME`.",
         )
 
 
-def forget_clusters() -> None:
+def forget_clusters(place: Place) -> None:
     """Wipe the demo's clusters: what they know is of a chain that is gone."""
-    for node in _named_like_members():
-        with step(f"forgetting cluster {node.name}, whose chain is gone"):
-            sandbox.wipe(node)
+    for name in _named_like_members(place):
+        with step(f"forgetting cluster {name}, whose chain is gone"):
+            place.wipe(name)
 
 
-def clusters(members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
-    """Bring up one cluster for each member, all at once.
-
-    Raises:
-        UnsupportedError: kind was asked for, or another cluster has a member's address.
-    """
-    if kind.chosen():
-        raise UnsupportedError(
-            "the demo runs its clusters without Docker", "Leave CLUSTER empty; for kind follow docs/ by hand."
-        )
-    nodes = sandbox.up([member.name for member in members])
-    for member, node in zip(members, nodes, strict=True):
-        if node.index != member.index:
-            raise UnsupportedError(
-                f"cluster {node.name} got {node.address}; its Subnet says {network.node_address(member.index)}",
-                "Other clusters exist: end them with `make down`, then run this again.",
-            )
-    return {node.name: Cluster(node.name, node.directory, node.kubeconfig) for node in nodes}
+def clusters(place: Place, images: Images, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
+    """Bring up one cluster for each member, all at once, with the images that it will run."""
+    sites = place.up([member.name for member in members])
+    place.preload(sites, astuple(images))
+    return {site.name: Cluster(site) for site in sites}
 
 
-def running_clusters(members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
+def running_clusters(place: Place, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
     """The members' clusters as they are.
 
     Raises:
         DevError: one of them was never started.
     """
-    nodes = [sandbox.named(member.name) for member in members]
-    return {node.name: Cluster(node.name, node.directory, node.kubeconfig) for node in nodes}
+    known = {site.name: Cluster(site) for site in place.known()}
+    missing = [member.name for member in members if member.name not in known]
+    if missing:
+        raise DevError(f"there are no clusters {', '.join(missing)}", "Run `make demo`.")
+    return {member.name: known[member.name] for member in members}
 
 
-def chain() -> tuple[str, int]:
+def chain(place: Place) -> tuple[str, int]:
     """Start the development chain; returns its RPC URL and chain id."""
-    return anvil.up(), anvil.CHAIN_ID
+    return place.chain_up(), anvil.CHAIN_ID
 
 
 def down() -> None:
-    """End everything and forget it; built tools and images stay in the cache.
+    """End what the demo made and forget it; built tools and images stay in the cache.
+
+    Where others have clusters, these stay, and with them the registry, the chain and the network that all share.
 
     Raises:
         DevError: something is left; names it.
     """
-    teardown.everything(wipe=True)
+    state = DemoState.load()
+    for place in choice.in_use():
+        # Clusters come after the state: without it, those with our names are somebody else's.
+        mine = [member.name for member in MEMBERS] if state is not None and state.place == place.name else []
+        with step(f"ending the demo ({place.name})"):
+            ended = teardown.only(place, mine)
+        if ended.kept:
+            kept = ", ".join(ended.kept)
+            say(f"  the demo did not make {kept}; to end all: `python -m covey_dev down`, with --wipe for their state")
     directory = DemoState.path().parent
     if directory.exists():
         shutil.rmtree(directory)
 
 
-def _named_like_members() -> list[Node]:
+def _named_like_members(place: Place) -> list[str]:
     names = {member.name for member in MEMBERS}
-    return [node for node in sandbox.known() if node.name in names]
+    return [site.name for site in place.known() if site.name in names]

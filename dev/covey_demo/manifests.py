@@ -1,8 +1,10 @@
 """What the demo applies to a cluster, as values; nothing here talks to anybody."""
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -74,10 +76,18 @@ def wallet(key: str, name: str = WALLET) -> Object:
     }
 
 
-def subnet(text: str, contract: str) -> Object:
-    """A member's Subnet with the address of the Settlement contract that was deployed."""
+def subnet(text: str, address: str, rpc_url: str, contract: str) -> Object:
+    """A member's Subnet with the addresses of this machine, which in sandboxes are those of the file.
+
+    Args:
+        text: the YAML file.
+        address: of the member's node.
+        rpc_url: of the chain.
+        contract: the Settlement contract that was deployed.
+    """
     found: Object = yaml.safe_load(text)
-    found["spec"]["chain"]["contract"] = contract
+    found["spec"]["chain"].update(contract=contract, rpcUrl=rpc_url)
+    found["spec"]["exchange"]["advertise"] = address
     return found
 
 
@@ -110,3 +120,15 @@ def digest_values(operator_image: str, trainer_image: str) -> list[str]:
             raise ValueError(f"{image} is not pinned by digest")
         arguments += ["--set-string", f"{value}.repository={repository}", "--set-string", f"{value}.digest={digest}"]
     return arguments
+
+
+def network_values(address: str, rpc_url: str) -> list[str]:
+    """Arguments for Helm with the addresses of this machine, which in sandboxes are those of the members' files.
+
+    Args:
+        address: of the member's node, and so of its API server.
+        rpc_url: of the chain.
+    """
+    addresses = {"apiServer": address, "chain": urlsplit(rpc_url).hostname}
+    values = {f"networkPolicy.{to}.cidrs": json.dumps([f"{found}/32"]) for to, found in addresses.items()}
+    return [part for value, cidrs in values.items() for part in ("--set-json", f"{value}={cidrs}")]

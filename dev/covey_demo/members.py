@@ -20,22 +20,20 @@ class Member:
 
     Attributes:
         name: of the institution and of its cluster.
-        index: of its cluster's node on the bridge, from 1.
     """
 
     name: str
-    index: int
 
     @property
     def values(self) -> Path:
-        """What it gives to `helm install`."""
+        """What it gives to `helm install`; the addresses are those of sandboxes, see `manifests.network_values`."""
         return EXAMPLE / f"members/{self.name}.values.yaml"
 
     @property
     def subnet(self) -> Path:
-        """Its Subnet; the contract's address is filled in, because every development chain has another one."""
+        """Its Subnet; contract and addresses are filled in, see `manifests.subnet`."""
         return EXAMPLE / f"members/{self.name}.subnet.yaml"
 
 
-MEMBERS = (Member("st-mary", 1), Member("north-bay", 2), Member("lakeside", 3))
+MEMBERS = (Member("st-mary"), Member("north-bay"), Member("lakeside"))
 PLANNER, AUTOMATIC, MANUAL = MEMBERS

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from covey_dev import paths
 from covey_dev.artifact import write_atomically
+from covey_dev.place import Name
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -14,6 +15,7 @@ class DemoState(BaseModel):
     """One deployed consortium.
 
     Attributes:
+        place: where its clusters are.
         rpc_url, chain_id: of the development chain.
         settlement, registry, market, token: addresses of the contracts.
         keys: name of the member -> 0x-hex owner key; worth nothing outside of this chain.
@@ -21,6 +23,7 @@ class DemoState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    place: Name = "sandbox"
     rpc_url: str
     chain_id: int
     settlement: str

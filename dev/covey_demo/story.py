@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from covey_dev import golang
+from covey_dev import choice, golang
 from covey_dev.errors import DevError, NotReadyError
+from covey_dev.place import Place
 from covey_dev.process import run, until
 from covey_dev.progress import say, step
 
@@ -46,11 +47,13 @@ class Stage:
     """What the story plays on.
 
     Attributes:
+        place: where the clusters are.
         clusters: by name of the member.
         state: contracts and keys.
         program: image of the task's program; empty when nothing was built.
     """
 
+    place: Place
     clusters: dict[str, Cluster]
     state: DemoState
     program: str = ""
@@ -63,19 +66,20 @@ class Stage:
 
 def prepare() -> Stage:
     """Steps 1 to 4: machine, chain, data, and three members that are Ready."""
-    machine.refuse_foreign_clusters()
+    place = choice.chosen()
+    machine.refuse_what_is_not_ours(place)
     with step("tools, registry and images"):
-        images = machine.images()
+        images = machine.images(place)
     with step("chain, contracts and wallets"):
-        rpc_url, chain_id = machine.chain()
-        state, new = asyncio.run(ledger.open_consortium(rpc_url, chain_id, MEMBERS))
+        rpc_url, chain_id = machine.chain(place)
+        state, new = asyncio.run(ledger.open_consortium(place.name, rpc_url, chain_id, MEMBERS))
     if new:
-        machine.forget_clusters()
+        machine.forget_clusters(place)
     with step("three clusters"):
-        clusters = machine.clusters()
+        clusters = machine.clusters(place, images)
     with step("records for every member"):
         records.deal(clusters)
-    stage = Stage(clusters, state, images.wdbc)
+    stage = Stage(place, clusters, state, images.wdbc)
     with ThreadPoolExecutor(len(MEMBERS)) as pool:
         list(pool.map(lambda member: _enrol(stage, member, images), MEMBERS))
     return stage
@@ -90,7 +94,8 @@ def as_it_is() -> Stage:
     state = DemoState.load()
     if state is None:
         raise DevError("the demo has not been set up", "Run `make demo`.")
-    return Stage(machine.running_clusters(), state)
+    place = choice.named(state.place)
+    return Stage(place, machine.running_clusters(place), state)
 
 
 def train(stage: Stage) -> dict[str, Object]:
@@ -240,22 +245,24 @@ def _diagnosis_of(stage: Stage, member: str, task: Object | None) -> str:
 
 def _enrol(stage: Stage, member: Member, images: machine.Images) -> None:
     cluster = stage.clusters[member.name]
+    address, rpc_url = cluster.site.address, stage.state.rpc_url
     cluster.apply(*manifests.namespaces())
     cluster.apply(
-        *manifests.volume(DATA_CLAIM, cluster.volume(DATA_CLAIM), cluster.name, writable=False),
-        *manifests.volume(OUTPUT_CLAIM, cluster.volume(OUTPUT_CLAIM), cluster.name, writable=True),
+        *manifests.volume(DATA_CLAIM, cluster.volume(DATA_CLAIM), cluster.site.node, writable=False),
+        *manifests.volume(OUTPUT_CLAIM, cluster.volume(OUTPUT_CLAIM), cluster.site.node, writable=True),
         manifests.wallet(stage.state.keys[member.name]),
     )
     with step(f"{member.name}: helm install covey"):
         run(
             golang.helm(), "upgrade", "--install", "covey", CHART, f"--namespace={SYSTEM_NAMESPACE}",
             "--values", member.values, *manifests.digest_values(images.operator, images.trainer),
+            *manifests.network_values(address, rpc_url),
             "--wait", f"--timeout={READY_SECONDS}s",
             env=cluster.environment,
             remedy=f"KUBECONFIG={cluster.kubeconfig} kubectl -n {SYSTEM_NAMESPACE} describe pods",
         )  # fmt: skip
     with step(f"{member.name}: Subnet {SUBNET}"):
-        cluster.apply(manifests.subnet(member.subnet.read_text(), stage.state.settlement))
+        cluster.apply(manifests.subnet(member.subnet.read_text(), address, rpc_url, stage.state.settlement))
         cluster.wait(f"subnet/{SUBNET}", "condition=Ready", READY_SECONDS)
 
 

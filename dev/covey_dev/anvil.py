@@ -1,4 +1,4 @@
-"""A development chain on the bridge, for all clusters and the host."""
+"""A development chain for all clusters and the host."""
 
 from pathlib import Path
 
@@ -9,18 +9,19 @@ CHAIN_ID = 31337
 SERVICE = Service("anvil", 8545)
 
 
-def up(block_seconds: int | None = None, keep_state: bool = False) -> str:
+def start(service: Service, block_seconds: int | None = None, keep_state: bool = False) -> str:
     """Start anvil unless it runs; returns its RPC URL.
 
     Args:
+        service: says at which address of the host.
         block_seconds: mine a block at this interval; without it, one per transaction.
         keep_state: write the chain to a file every second and start from it the next time.
     """
-    command: list[str | Path] = [foundry.ensure() / "bin/anvil", "--host", SERVICE.address.partition(":")[0]]
-    options = ["--port", str(SERVICE.port), "--chain-id", str(CHAIN_ID), "--silent"]
+    command: list[str | Path] = [foundry.ensure() / "bin/anvil", "--host", service.host]
+    options = ["--port", str(service.port), "--chain-id", str(CHAIN_ID), "--silent"]
     if block_seconds:
         options += ["--block-time", str(block_seconds)]
     if keep_state:
-        options += ["--state", str(SERVICE.directory / "state.json"), "--state-interval", "1"]
-    SERVICE.up([*command, *options])
-    return f"http://{SERVICE.address}"
+        options += ["--state", str(service.directory / "state.json"), "--state-interval", "1"]
+    service.up([*command, *options])
+    return f"http://{service.address}"

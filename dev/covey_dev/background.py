@@ -15,10 +15,11 @@ _READY_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Service:
-    """One program on the host's bridge address; `name` also names its directory of state."""
+    """One program at an address of the host; `name` also names its directory of state."""
 
     name: str
     port: int
+    host: str = network.HOST
 
     @property
     def directory(self) -> Path:
@@ -27,8 +28,8 @@ class Service:
 
     @property
     def address(self) -> str:
-        """HOST:PORT on the bridge."""
-        return f"{network.HOST}:{self.port}"
+        """HOST:PORT, for the host and for pods."""
+        return f"{self.host}:{self.port}"
 
     @property
     def running(self) -> bool:
@@ -39,7 +40,7 @@ class Service:
     def answers(self) -> bool:
         """Whether something accepts connections at its address."""
         try:
-            socket.create_connection((network.HOST, self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
         except OSError:
             return False
         return True
@@ -48,7 +49,6 @@ class Service:
         """Start it unless it runs; return when it takes connections."""
         if self.running:
             return
-        network.ensure_bridge()
         with step(f"{self.name} on {self.address}"):
             self.directory.mkdir(parents=True, exist_ok=True)
             watch = [sys.executable, "-m", "covey_dev.supervisor", self.directory, self.name, *command]

@@ -4,9 +4,9 @@ import os
 
 import click
 
-from covey_dev import anvil, apiserver, cluster, golden, images, kind, registry, status, teardown, tools
+from covey_dev import apiserver, choice, golden, images, status, teardown, tools
 from covey_dev.errors import DevError
-from covey_dev.nodeconfig import Node
+from covey_dev.place import Site, Variant
 from covey_dev.progress import say
 
 
@@ -25,7 +25,10 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def cli() -> None:
-    """Real Kubernetes clusters, a registry, a chain and Covey's images on one Linux machine, without Docker."""
+    """Real Kubernetes clusters, a registry, a chain and Covey's images on one Linux machine.
+
+    Without Docker; with CLUSTER=kind in the environment, by kind on a Docker engine.
+    """
 
 
 @cli.command("tools")
@@ -65,69 +68,60 @@ def cluster_group() -> None:
     """Real Kubernetes clusters of one node each."""
 
 
-def _each(names: tuple[str, ...]) -> list[Node]:
-    return [cluster.named(name) for name in names] if names else cluster.known()
+def _site(name: str) -> Site:
+    for site in choice.chosen().known():
+        if site.name == name:
+            return site
+    raise DevError(f"there is no cluster {name!r}", f"Start it: `python -m covey_dev cluster up {name}`.")
+
+
+def _each(names: tuple[str, ...]) -> list[str]:
+    return [_site(name).name for name in names] if names else [site.name for site in choice.chosen().known()]
 
 
 @cluster_group.command("up")
 @click.argument("names", nargs=-1, required=True)
 def cluster_up(names: tuple[str, ...]) -> None:
     """Bring clusters up, all at once."""
-    if kind.chosen():
-        kind.up(names)
-        return
-    cluster.up(list(names))
+    choice.chosen().up(list(dict.fromkeys(names)))
 
 
 @cluster_group.command("down")
 @click.argument("names", nargs=-1)
 def cluster_down(names: tuple[str, ...]) -> None:
     """Stop clusters (all without NAMES) and keep their state."""
-    if kind.chosen():
-        kind.down(names)
-        return
-    for node in _each(names):
-        cluster.down(node)
+    for name in _each(names):
+        choice.chosen().down(name)
 
 
 @cluster_group.command("wipe")
 @click.argument("names", nargs=-1)
 def cluster_wipe(names: tuple[str, ...]) -> None:
     """Stop clusters (all without NAMES) and forget their state."""
-    if kind.chosen():
-        kind.down(names)
-        return
-    for node in _each(names):
-        cluster.wipe(node)
+    for name in _each(names):
+        choice.chosen().wipe(name)
 
 
 @cluster_group.command("status")
 def cluster_status() -> None:
     """Show the clusters."""
-    click.echo(status.clusters())
+    click.echo(status.clusters(choice.chosen()))
 
 
 @cluster_group.command("kubeconfig")
 @click.argument("name")
 def cluster_kubeconfig(name: str) -> None:
     """Print the path of the administrator's kubeconfig."""
-    click.echo(kind.kubeconfig(name) if kind.chosen() else cluster.named(name).kubeconfig)
+    click.echo(_site(name).kubeconfig)
 
 
 @cluster_group.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def cluster_exec(name: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND inside of the sandbox, with kubectl and ctr set up for the cluster."""
-    whole = [*cluster.enter(cluster.named(name)), *command]
+    """Run COMMAND on the cluster's node, with kubectl and ctr set up for the cluster."""
+    whole = [*choice.chosen().enter(_site(name).name), *command]
     os.execvp(whole[0], whole)  # noqa: S606 (the exit status and the terminal are the command's own)
-
-
-@cluster_group.command("load")
-@click.argument("images", nargs=-1, required=True)
-def cluster_load(images: tuple[str, ...]) -> None:
-    """Give images of the Docker engine to all clusters (with CLUSTER=kind; else they pull from the registry)."""
-    kind.load(images)
 
 
 @cli.group("registry")
@@ -137,15 +131,14 @@ def registry_group() -> None:
 
 @registry_group.command("up")
 def registry_up() -> None:
-    """Start it."""
-    registry.up()
-    click.echo(registry.SERVICE.address)
+    """Start it and print its address for pushes."""
+    click.echo(choice.chosen().registry_up())
 
 
 @registry_group.command("down")
 def registry_down() -> None:
-    """Stop it; pushed images stay."""
-    registry.SERVICE.down()
+    """Stop it; pushed images stay (with CLUSTER=kind they are pushed again when they are wanted)."""
+    choice.chosen().registry_down()
 
 
 @cli.group("image")
@@ -166,15 +159,15 @@ _variant = click.option(
 @image_group.command("build")
 @click.argument("names", nargs=-1, required=True, type=click.Choice(list(images.IMAGES)))
 @_variant
-def image_build(names: tuple[str, ...], variant: images.Variant) -> None:
+def image_build(names: tuple[str, ...], variant: Variant) -> None:
     """Build and push images; prints one registry.local/…@sha256:… per line."""
     for name in names:
-        click.echo(images.ensure(name, variant))
+        click.echo(choice.chosen().image(name, variant))
 
 
 @image_group.command("golden")
 @_variant
-def image_golden(variant: images.Variant) -> None:
+def image_golden(variant: Variant) -> None:
     """Build all images, and the store from which new clusters start with them unpacked."""
     for reference in golden.ensure(variant):
         click.echo(reference)
@@ -196,13 +189,13 @@ def anvil_group() -> None:
 @click.option("--keep-state", is_flag=True, help="Go on with the chain of the last time.")
 def anvil_up(block_seconds: int | None, keep_state: bool) -> None:
     """Start it and print its RPC URL."""
-    click.echo(anvil.up(block_seconds, keep_state))
+    click.echo(choice.chosen().chain_up(block_seconds, keep_state))
 
 
 @anvil_group.command("down")
 def anvil_down() -> None:
     """Stop it."""
-    anvil.SERVICE.down()
+    choice.chosen().chain_down()
 
 
 @cli.command("status")

@@ -15,7 +15,7 @@ from covey_dev.nodeconfig import DNS_ADDRESS, Node, hosts_directory
 from covey_dev.process import Process, run, spawn, until
 from covey_dev.progress import step
 
-_RESERVED = ("anvil", "hosts", "registry")
+_RESERVED = ("anvil", "hosts", "kind", "registry")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,7}[a-z0-9])?")
 _LARGEST_INDEX = 9
 _READY_SECONDS = 180.0

@@ -1,4 +1,4 @@
-"""Programs built from Go modules: the `kube` binary of `dev/kube`, Helm and kubeconform."""
+"""Programs built from Go modules: the `kube` binary of `dev/kube`, Helm, kubeconform and kind."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from covey_dev.process import run
 KUBERNETES_VERSION = "1.36.3"
 HELM_VERSION = "4.3.1"
 KUBECONFORM_VERSION = "0.8.0"
+KIND_VERSION = "0.33.0"
 COMPONENTS = (
     "coredns",
     "etcd",
@@ -39,6 +40,11 @@ def helm() -> Path:
 def kubeconform() -> Path:
     """Build (once) kubeconform, which checks manifests against JSON schemas; returns the program."""
     return _install("github.com/yannh/kubeconform/cmd/kubeconform", KUBECONFORM_VERSION, "")
+
+
+def kind() -> Path:
+    """Build (once) kind, which pins its node image, and with it the version of Kubernetes, itself."""
+    return _install("sigs.k8s.io/kind", KIND_VERSION, "")
 
 
 def _install(package: str, version: str, flags: str) -> Path:

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from covey_dev import artifact, images, paths, registry
-from covey_dev.images import Variant
+from covey_dev.place import Variant
 from covey_dev.process import run, spawn, until
 
 _SOCKET_SECONDS = 20.0

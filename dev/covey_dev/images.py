@@ -6,15 +6,14 @@ import shutil
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from covey_dev import artifact, base_image, golang, paths, registry, trim
+from covey_dev import artifact, base_image, golang, paths, registry, trim, uv
 from covey_dev.buildah import buildah, storage
 from covey_dev.errors import UnsupportedError
+from covey_dev.place import Variant
 from covey_dev.process import run
 from covey_dev.progress import step
 
-Variant = Literal["full", "trimmed"]
 PAUSE = "registry.local/covey/pause:1"
 
 
@@ -35,6 +34,11 @@ class Image:
     requirements: str = ""
     base: str = ""
     varies: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Its Dockerfile."""
+        return paths.REPOSITORY / self.dockerfile
 
 
 _SHARED = ("crds/covey_api", "contracts/covey_chain")
@@ -57,16 +61,16 @@ def ensure(name: str, variant: Variant) -> str:
     repository = f"covey/{name}" + ("-trimmed" if image.varies and variant == "trimmed" else "")
     record = paths.cache() / "images/built" / f"{repository.rpartition('/')[2]}.json"
     with artifact.locked(record):
-        key = _key(image, variant, base)
+        key_ = key(image, variant, base)
         known = json.loads(record.read_text()) if record.exists() else {}
-        if known.get("key") == key and registry.holds(repository, known["digest"]):
+        if known.get("key") == key_ and registry.digest(registry.SERVICE.address, repository, known["digest"]):
             return f"{registry.NAME}/{repository}@{known['digest']}"
-        local = f"localhost/{repository}:{key[:16]}"
+        local = f"localhost/{repository}:{key_[:16]}"
         with step(f"building image {repository}"):
             _build(image, variant, base, local)
         with step(f"pushing image {repository}"):
-            digest = _push(local, f"{repository}:{key[:16]}")
-        artifact.write_json(record, {"key": key, "digest": digest, "local": local})
+            digest = _push(local, f"{repository}:{key_[:16]}")
+        artifact.write_json(record, {"key": key_, "digest": digest, "local": local})
     return f"{registry.NAME}/{repository}@{digest}"
 
 
@@ -103,7 +107,8 @@ def clean() -> None:
             shutil.rmtree(directory)
 
 
-def _key(image: Image, variant: Variant, base: str) -> str:
+def key(image: Image, variant: Variant, base: str) -> str:
+    """Changes with everything that goes into an image; `base` names what it is built on, by digest."""
     parts: list[str | bytes | Path] = [variant if image.varies else "", base, paths.REPOSITORY / image.dockerfile]
     if image.requirements:
         parts.append(paths.REPOSITORY / image.requirements)
@@ -148,20 +153,11 @@ def _build_mounts() -> list[str]:
     if bundle is None:
         raise UnsupportedError("no CA bundle found", "Install ca-certificates, or name a bundle in SSL_CERT_FILE.")
     shutil.copy(bundle, mount / "ca.crt")
-    shutil.copy(_uv(), mount / "uv.new")
+    shutil.copy(uv.program(), mount / "uv.new")
     (mount / "uv.new").rename(mount / "uv")
     cache = run(mount / "uv", "cache", "dir").strip()
     Path(cache).mkdir(parents=True, exist_ok=True)
     return [f"{mount}:/mnt/build:ro", f"{cache}:/mnt/uv-cache"]
-
-
-def _uv() -> Path:
-    """The uv that the Makefile installs beside the interpreter; a version manager's shim would not run in an image."""
-    beside = Path(paths.python()).with_name("uv")
-    found = beside if beside.exists() else Path(shutil.which("uv") or "")
-    if not found.is_file() or found.read_bytes()[:2] == b"#!":
-        raise UnsupportedError("uv is not installed beside this Python", "Use the project's own: `make venv`.")
-    return found
 
 
 def _stubs(image: Image) -> Path:
@@ -170,7 +166,7 @@ def _stubs(image: Image) -> Path:
     def build(fresh: Path) -> None:
         site = fresh / "site"
         run(
-            _uv(), "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
+            uv.program(), "pip", "install", "--quiet", "--python-version=3.11", f"--target={site}",
             "--require-hashes", "-r", requirements,
         )  # fmt: skip
         trim.write_stubs(site, fresh)

@@ -4,13 +4,21 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from covey_dev import paths
+from covey_dev import network, paths
 from covey_dev.artifact import write_atomically
 from covey_dev.background import Service
 
 NAME = "registry.local"
 SERVICE = Service("registry", 5000)
-_MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+_MANIFESTS = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "oci.image.manifest.v1",
+        "docker.distribution.manifest.v2",
+        "oci.image.index.v1",
+        "docker.distribution.manifest.list.v2",
+    )
+)
 
 
 def storage() -> Path:
@@ -28,28 +36,46 @@ def up() -> None:
         f"storage: {{filesystem: {{rootdirectory: {storage()}}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '{SERVICE.address}'}}\n",
     )
+    network.ensure_bridge()
     SERVICE.up(["docker-registry", "serve", config])
 
 
-def holds(repository: str, reference: str) -> bool:
-    """Whether the running registry has this image (`reference`: a tag or a digest)."""
+def digest(address: str, repository: str, reference: str) -> str | None:
+    """The digest (sha256:…) of an image in a running registry, or None.
+
+    Args:
+        address: HOST:PORT of the registry.
+        repository: NAME/… of the image.
+        reference: a tag or a digest.
+    """
     request = urllib.request.Request(
-        f"http://{SERVICE.address}/v2/{repository}/manifests/{reference}", method="HEAD", headers={"Accept": _MANIFESTS}
+        f"http://{address}/v2/{repository}/manifests/{reference}", method="HEAD", headers={"Accept": _MANIFESTS}
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=10):
-            return True
+        with _opener().open(request, timeout=10) as answer:
+            return str(answer.headers["Docker-Content-Digest"])
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            return False
+            return None
         raise
 
 
-def write_hosts(certs: Path) -> None:
-    """Write containerd's `certs.d` directory, by which registry.local means the registry on the bridge."""
+def answers(address: str) -> bool:
+    """Whether there is a registry at HOST:PORT."""
+    try:
+        _opener().open(f"http://{address}/v2/", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def write_hosts(certs: Path, address: str = SERVICE.address) -> None:
+    """Write containerd's `certs.d` directory, by which registry.local means the registry at HOST:PORT."""
     write_atomically(
         certs / NAME / "hosts.toml",
-        f'server = "http://{SERVICE.address}"\n\n'
-        f'[host."http://{SERVICE.address}"]\n  capabilities = ["pull", "resolve"]\n',
+        f'server = "http://{address}"\n\n[host."http://{address}"]\n  capabilities = ["pull", "resolve"]\n',
     )
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows these addresses

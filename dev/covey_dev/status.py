@@ -2,32 +2,33 @@
 
 from collections.abc import Sequence
 
-from covey_dev import anvil, cluster, golden, network, registry, teardown
+from covey_dev import choice, golden, network
+from covey_dev.place import Place
 
 _COLUMNS = ("name", "address", "state", "pods", "volumes")
 
 
-def clusters() -> str:
+def clusters(place: Place) -> str:
     """One line per cluster."""
-    rows = [cluster.summary(node) for node in cluster.known()]
+    rows = place.rows()
     if not rows:
-        return "no clusters; start some: python -m covey_dev cluster up NAME…"
-    return _table([_COLUMNS, *([row[column] for column in _COLUMNS] for row in rows)])
+        return f"no clusters ({place.name}); start some: python -m covey_dev cluster up NAME…"
+    return _table([_COLUMNS, *([row.get(column, "") for column in _COLUMNS] for row in rows)])
 
 
 def everything() -> str:
-    """Clusters, then services and images, then what is left of older runs."""
-    services = [
-        (service.name, service.address, "up" if service.running and service.answers else "stopped")
-        for service in (registry.SERVICE, anvil.SERVICE)
-    ]
+    """For each place clusters, services and what is left of older runs; then what the host has for sandboxes."""
+    pages = []
+    for place in choice.in_use():
+        services = [(shared.name, shared.address, "up" if shared.up else "stopped") for shared in place.shared()]
+        left = place.leftovers()
+        pages += [clusters(place), _table(services)]
+        pages += [f"left of older runs: {', '.join(left)}"] if left else []
     rest = [
         ("bridge", network.HOST, "up" if network.exists(network.BRIDGE) else "absent"),
         ("golden image store", "", "present" if golden.directory().exists() else "absent"),
     ]
-    left = teardown.leftovers()
-    lines = [clusters(), "", _table([*services, *rest])]
-    return "\n".join([*lines, "", f"left of older runs: {', '.join(left)}"] if left else lines)
+    return "\n\n".join([*pages, _table(rest)])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -2,13 +2,14 @@
 
 import shlex
 
-from covey_dev import foundry, golang, packages
+from covey_dev import choice, foundry, golang
 
 
 def ensure() -> None:
     """Install or build everything that is missing, the quick parts first."""
+    place = choice.chosen()
     foundry.ensure()
-    packages.ensure()
+    place.ensure_tools()
     golang.kube()
     golang.helm()
     golang.kubeconform()

@@ -14,7 +14,6 @@ from covey_chain.signing import Domain
 from covey_demo import ledger, outcome, progress, story
 from covey_demo.members import AUTOMATIC, MEMBERS, NAMESPACE, PLANNER, SYSTEM_NAMESPACE
 from covey_demo.story import Stage
-from covey_dev import network
 from covey_dev.process import until
 from witness import Witness
 
@@ -87,10 +86,10 @@ def test_a_worker_reaches_nothing_but_its_head(stage: Stage, running: Running) -
     task = running.names[PLANNER.name]
     operator = stage.planner.objects("pods", SYSTEM_NAMESPACE, "app.kubernetes.io/component=operator")[0]
     peers = asyncio.run(ledger.participants(stage.state, bytes.fromhex(running.task_id[2:])))
-    own, other = network.node_address(PLANNER.index), network.node_address(AUTOMATIC.index)
+    own, other = (stage.clusters[member.name].site.address for member in (PLANNER, AUTOMATIC))
+    shared = {each.name: each.address.rpartition(":") for each in stage.place.shared()}
     targets = {
-        "chain": ("tcp", network.HOST, 8545),
-        "registry": ("tcp", network.HOST, 5000),
+        **{name: ("tcp", host, int(port)) for name, (host, _, port) in shared.items()},
         "DNS over TCP": ("tcp", "10.96.0.10", 53),
         "DNS over UDP": ("udp", "10.96.0.10", 53),
         "API server": ("tcp", "10.96.0.1", 443),
@@ -130,7 +129,7 @@ def state_directory(stage: Stage, member: str, task: str) -> Path:
     assert claim is not None
     volume = cluster.get("pv", claim["spec"]["volumeName"])
     assert volume is not None
-    return Path(volume["spec"]["local"]["path"])
+    return cluster.directory_of(volume)
 
 
 def test_a_lost_head_comes_back_and_nothing_is_signed_twice(stage: Stage, running: Running) -> None:

@@ -90,7 +90,7 @@ def test_no_credential_of_one_cluster_works_at_another(stage: Stage) -> None:
                 continue
             server = other.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
             asked = cluster.attempt(
-                f"--server={server}", "--insecure-skip-tls-verify", f"--cache-dir={cluster.directory}/foreign",
+                f"--server={server}", "--insecure-skip-tls-verify", f"--cache-dir={cluster.cache}/foreign",
                 "get", "namespaces",
             )  # fmt: skip
             assert asked.returncode != 0

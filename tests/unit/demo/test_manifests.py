@@ -1,14 +1,18 @@
 """What the demo applies is what the API and its operators accept."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from covey_api.subnet import Approval, Role, SubnetSpec
 from covey_api.task import TaskSpec
 from covey_demo import manifests
 from covey_demo.members import AUTOMATIC, CONSORTIUM, MANUAL, MEMBERS, NAMESPACE, PLANNER, Member
 from covey_dev import anvil, network
+
+RPC_URL = f"http://{anvil.SERVICE.address}"
 
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 DIGEST = "sha256:" + "ab" * 32
@@ -24,17 +28,52 @@ spec:
 """
 
 
+def address_of(member: Member) -> str:
+    """Where the member's cluster is when there are no other sandboxes."""
+    return network.node_address(MEMBERS.index(member) + 1)
+
+
 def subnet_of(member: Member) -> SubnetSpec:
-    return SubnetSpec.model_validate(manifests.subnet(member.subnet.read_text(), CONTRACT)["spec"])
+    filled = manifests.subnet(member.subnet.read_text(), address_of(member), RPC_URL, CONTRACT)
+    return SubnetSpec.model_validate(filled["spec"])
+
+
+def helm_values(arguments: list[str]) -> dict[str, object]:
+    """What `--set-json` says: path of the value -> value."""
+    assert arguments[::2] == ["--set-json"] * (len(arguments) // 2)
+    return {path: json.loads(value) for path, _, value in (argument.partition("=") for argument in arguments[1::2])}
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_every_member_names_its_own_node_and_the_common_chain(member: Member) -> None:
     spec = subnet_of(member)
-    assert spec.exchange.advertise == network.node_address(member.index)
-    assert (spec.chain.contract, spec.chain.rpc_url) == (CONTRACT, f"http://{anvil.SERVICE.address}")
+    assert spec.exchange.advertise == address_of(member)
+    assert (spec.chain.contract, spec.chain.rpc_url) == (CONTRACT, RPC_URL)
     assert spec.chain.chain_id == anvil.CHAIN_ID
     assert spec.consortium == CONSORTIUM
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_in_sandboxes_the_members_files_are_applied_word_for_word(member: Member) -> None:
+    written = yaml.safe_load(member.subnet.read_text())
+    written["spec"]["chain"]["contract"] = CONTRACT
+    assert manifests.subnet(member.subnet.read_text(), address_of(member), RPC_URL, CONTRACT) == written
+    policy = yaml.safe_load(member.values.read_text())["networkPolicy"]
+    assert helm_values(manifests.network_values(address_of(member), RPC_URL)) == {
+        "networkPolicy.apiServer.cidrs": policy["apiServer"]["cidrs"],
+        "networkPolicy.chain.cidrs": policy["chain"]["cidrs"],
+    }
+
+
+def test_elsewhere_the_addresses_of_that_place_are_filled_in() -> None:
+    filled = manifests.subnet(PLANNER.subnet.read_text(), "172.18.0.3", "http://172.18.0.1:8545", CONTRACT)
+    spec = SubnetSpec.model_validate(filled["spec"])
+    assert (spec.exchange.advertise, spec.chain.rpc_url) == ("172.18.0.3", "http://172.18.0.1:8545")
+    assert "10.66." not in yaml.safe_dump(filled)
+    assert helm_values(manifests.network_values("172.18.0.3", "http://172.18.0.1:8545")) == {
+        "networkPolicy.apiServer.cidrs": ["172.18.0.3/32"],
+        "networkPolicy.chain.cidrs": ["172.18.0.1/32"],
+    }
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)

@@ -3,9 +3,7 @@
 import stat
 
 import pytest
-from covey_demo import machine
 from covey_demo.state import DemoState
-from covey_dev.errors import DevError
 from pydantic import ValidationError
 
 STATE = DemoState(
@@ -31,14 +29,3 @@ def test_a_damaged_file_is_refused():
     STATE.path().write_text('{"rpc_url": "x"}')
     with pytest.raises(ValidationError):
         DemoState.load()
-
-
-def test_clusters_that_the_demo_did_not_make_are_left_alone(tmp_path):
-    index = tmp_path / "covey/state/st-mary/index"
-    index.parent.mkdir(parents=True)
-    index.write_text("1")
-    with pytest.raises(DevError, match="st-mary exist, and the demo did not make them"):
-        machine.refuse_foreign_clusters()
-    assert index.exists()
-    STATE.save()
-    machine.refuse_foreign_clusters()
