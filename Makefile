@@ -77,9 +77,9 @@ format: venv ## Format everything
 	cd contracts && "$(FOUNDRY)/bin/forge" fmt
 
 .PHONY: test
-test: tools lint ## Lint, and all tests but `make e2e`
+test: tools lint ## Lint, and all tests; the last ones on real clusters (root)
 	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest --ignore tests/e2e
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit contract integration e2e)
 
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table

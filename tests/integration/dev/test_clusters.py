@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
-from covey_dev import cluster, images, network, paths, registry
+from covey_dev import cluster, images, network, paths, registry, teardown
 from covey_dev.nodeconfig import Node
+from covey_dev.sandbox import Sandbox
 
 pytestmark = pytest.mark.cluster
 
@@ -54,8 +55,7 @@ def sites(image: str) -> Iterator[list[Node]]:
             cluster.kubectl(node, "wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s")
         yield nodes
     finally:
-        for node in nodes:
-            cluster.wipe(node)
+        teardown.only(Sandbox(), [node.name for node in nodes])
 
 
 @pytest.fixture
