@@ -23,6 +23,8 @@ import ray
 from covey_api.terms import TaskTerms
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -41,6 +43,18 @@ _RAY_TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it warns programs that checkpoint; here a round is simply done again
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+
+
+class _Trainer(DataParallelTrainer):
+    """Ray Train without two actors of its own: each costs a process, and there is no Ray Data and no cluster to share.
+
+    The cleaner of placement groups, for a cluster that outlives its job, would also complain every second that there is
+    no dashboard.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
 
 class RayExecutor:
@@ -76,7 +90,7 @@ class RayExecutor:
         os.environ.update(_RAY_TRAIN_ENVIRONMENT)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote(self.workers)
-        trainer = DataParallelTrainer(
+        trainer = _Trainer(
             _work,
             train_loop_config={"terms": terms.canonical(), "seed": seed, "data": self._data, "mailbox": self._mailbox},
             scaling_config=ScalingConfig(
@@ -120,7 +134,7 @@ class RayExecutor:
         except TimeoutError:
             log.warning("the workers have not stopped within %.0f s", STOP_SECONDS)
 
-    def _run(self, trainer: DataParallelTrainer) -> None:
+    def _run(self, trainer: _Trainer) -> None:
         try:
             self._fit.set_result(trainer.fit())
         except (Exception, SystemExit) as error:  # the latter when Ray is shut down; whoever waits is told
