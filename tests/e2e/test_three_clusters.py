@@ -12,6 +12,7 @@ from covey_demo import ledger, manifests, outcome, progress, story
 from covey_demo.ledger import Books
 from covey_demo.members import AUTOMATIC, MANUAL, MEMBERS, PLANNER, TASK, TASK_FILE
 from covey_demo.story import Stage
+from covey_dev.process import until
 from covey_exchange.manifest import model_digest
 from safetensors.numpy import load_file
 
@@ -71,10 +72,12 @@ def test_the_page_has_a_line_for_every_member_whose_auc_together_is_not_below_it
 
 def test_no_worker_outlives_the_task(stage: Stage, ended: Ended) -> None:
     for name, cluster in stage.clusters.items():
-        pods = cluster.objects("pods", selector=f"covey.dev/task={ended.tasks[name]['metadata']['name']}")
-        assert [(pod["metadata"]["labels"]["covey.dev/component"], pod["status"]["phase"]) for pod in pods] == [
-            ("head", "Succeeded")
-        ]
+        selector = f"covey.dev/task={ended.tasks[name]['metadata']['name']}"
+        # A pod that was told to end has 30 s for it.
+        until(lambda c=cluster, s=selector: len(c.objects("pods", selector=s)) == 1, f"{name}: one pod", 60, "")
+        (pod,) = cluster.objects("pods", selector=selector)
+        assert pod["metadata"]["labels"]["covey.dev/component"] == "head"
+        assert pod["status"]["phase"] == "Succeeded"
 
 
 def test_doing_it_again_publishes_nothing(stage: Stage, ended: Ended) -> None:
