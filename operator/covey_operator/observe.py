@@ -198,6 +198,7 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
         mirrored=frozenset(_mirrored(here)),
         taken_names=frozenset(name_of(task) for task in tasks),
         progress=tuple(answers),
+        cut_off=tuple(name_of(task) for task in here if _is_cut_off(task)),
     )
     return SubnetObservation(seen, member)
 
@@ -280,6 +281,10 @@ async def _missing_claims(world: World, task: Task, spec: TaskSpec, subnet: Subn
 def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
     texts = [annotations_of(task).get(names.TASK_ID) for task in tasks if labels_of(task).get(names.MIRROR) == "true"]
     return [bytes.fromhex(text.removeprefix("0x")) for text in texts if text]
+
+
+def _is_cut_off(task: Object) -> bool:
+    return any(condition.reason == Reason.PEERS_UNREACHABLE for condition in read_conditions(task))
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from covey_api.reasons import NORMAL_LIFE
+from covey_api.reasons import EXPLANATIONS, NORMAL_LIFE, NOTHING_TO_DO
 from covey_api.status import Condition, ConditionStatus, Reason
 from covey_chain.errors import ChainError
 
@@ -195,6 +195,10 @@ def _is_news(condition: Condition, before: Condition | None) -> bool:
     return before is None or (before.status, before.reason) != (condition.status, condition.reason)
 
 
+def _asks_for_action(reason: Reason) -> bool:
+    return reason not in NORMAL_LIFE.reasons and EXPLANATIONS[reason].remedy != NOTHING_TO_DO
+
+
 async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
     """Write the status if it says something new, with an event for every condition that changed its mind."""
     world.metrics.conditions.show(key_of(obj), conditions)
@@ -203,5 +207,5 @@ async def _show(world: World, obj: Object, status: Object, conditions: Sequence[
         for condition in conditions:
             if _is_news(condition, before.get(condition.type)):
                 text = f"{condition.type} is {condition.status}: {condition.message}"
-                await world.kube.event(obj, condition.reason, text, warning=condition.reason not in NORMAL_LIFE.reasons)
+                await world.kube.event(obj, condition.reason, text, warning=_asks_for_action(Reason(condition.reason)))
     return {**obj, "status": status}

@@ -291,6 +291,7 @@ class SubnetSeen:
     mirrored: frozenset[bytes] = frozenset()  # task ids that have an object here
     taken_names: frozenset[str] = frozenset()
     progress: tuple[Progress, ...] = ()  # of this Subnet's running tasks
+    cut_off: tuple[str, ...] = ()  # those of them that have had the time to reach a peer and reach none
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,14 @@ def _say_exchange(conditions: Conditions, seen: SubnetSeen) -> None:
         conditions.unknown(EXCHANGE_REACHABLE, Reason.NOT_STARTED, "No task runs that could show it.")
     elif any(one.peers_connected for one in told):
         conditions.true(EXCHANGE_REACHABLE, Reason.AS_EXPECTED, "Peers are connected.")
-    else:
-        text = "A task runs, but no peer is connected. Check spec.exchange.advertise, the firewall and the peers."
+    elif seen.cut_off:
+        text = (
+            f"{', '.join(seen.cut_off)}: no peer is connected. Check spec.exchange.advertise, the firewall and the "
+            "peers."
+        )
         conditions.false(EXCHANGE_REACHABLE, Reason.PEERS_UNREACHABLE, text)
+    else:
+        conditions.unknown(EXCHANGE_REACHABLE, Reason.PODS_STARTING, "A task has just begun; its peers are connecting.")
 
 
 def _say_ready(conditions: Conditions) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from covey_api.status import Reason
 from covey_api.task import TaskSpec
@@ -72,7 +74,9 @@ def test_all_conditions_are_there_from_the_first_pass_and_carry_the_generation(m
 
 def test_reachability_is_what_the_validators_say(make):
     assert said(plan_subnet(make.subnet(), make.subnet_seen()))["ExchangeReachable"] == ("Unknown", "NotStarted")
-    alone = make.subnet_seen(progress=(Progress(peers=2, peers_connected=0),))
+    young = make.subnet_seen(progress=(Progress(peers=2, peers_connected=0),))
+    assert said(plan_subnet(make.subnet(), young))["ExchangeReachable"] == ("Unknown", "PodsStarting")
+    alone = replace(young, cut_off=("wdbc",))
     assert said(plan_subnet(make.subnet(), alone))["ExchangeReachable"] == ("False", "PeersUnreachable")
     connected = make.subnet_seen(progress=(Progress(peers=2, peers_connected=1),))
     assert said(plan_subnet(make.subnet(), connected))["ExchangeReachable"] == ("True", "AsExpected")
