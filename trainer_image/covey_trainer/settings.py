@@ -21,8 +21,13 @@ FIXED_PORTS = (
     "--min-worker-port=10002",
     "--max-worker-port=10100",
 )
-# A node starts no idle workers in advance: Ray Train's own have another environment and cannot be any of them.
-RAY_ENVIRONMENT = {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
+RAY_ENVIRONMENT = {
+    # A node starts no idle workers in advance: Ray Train's have another environment and cannot be any of them.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    # What must end ends at once, and its GPUs are free: draining is for requests to Ray Serve.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+}
 
 
 class DriverSettings(BaseSettings):
