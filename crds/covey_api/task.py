@@ -153,7 +153,10 @@ class AggregationSpec(ApiModel):
 
     rule: Annotated[AggregationRule, Field(description="Mean of the clipped updates.")] = AggregationRule.MEAN
     clip: Annotated[
-        ClipRule, Field(description="MedianNorm clips every update to the median norm; None leaves them as they are.")
+        ClipRule,
+        Field(
+            description="MedianNorm clips every update to the median norm; None leaves them as they are, however large."
+        ),
     ] = ClipRule.MEDIAN_NORM
     outer_learning_rate: Annotated[LearningRate, Field(description="Step along the mean update.")] = "0.7"
 
