@@ -184,10 +184,6 @@ NEEDS_A_PERSON = Chapter(
             "An object of a name that the operator needs exists and is not its own; it is left alone.",
             "Delete or rename that object, or apply the task under another name.",
         ),
-        Reason.BACKEND_UNAVAILABLE: Explanation(
-            "`spec.compute.backend` of the Subnet asks for something that is not installed in this cluster.",
-            "Install it (KubeRay: CRDs of `ray.io/v1` and its operator), or set the backend to `Pods`.",
-        ),
         Reason.ENDPOINT_PENDING: Explanation(
             "The Service of the exchange has no port or address yet under which others could reach it.",
             "Nothing for a few seconds. For LoadBalancer: see that the cluster has a provider of them; for a fixed "
