@@ -170,7 +170,7 @@ def with_status(api_server: ApiServer, namespace: str, sample: str) -> None:
 def test_the_table_of_tasks(api_server, namespace):
     with_status(api_server, namespace, "task-full")
     shown = table(api_server.kubectl("--namespace", namespace, "get", "ft"))
-    assert list(shown) == ["NAME", "PHASE", "ROUND", "MEMBERS", "LOSS", "RATIO", "ETA", "REWARD", "AGE"]
+    assert list(shown) == ["NAME", "PHASE", "ROUND", "MEMBERS", "LOSS", "METRIC", "RATIO", "ETA", "REWARD", "AGE"]
     assert list(shown.values())[:-1] == ["full", "Training", "7/20", "3/3", "0.0812", "103x", "4m", "66666"]
 
 

@@ -30,6 +30,7 @@ from covey_operator.kinds import (
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
+RESULT_HASH = "0x" + "ab" * 32
 HEAD_IP = "127.77.3.1"  # an address of loopback: the test plays the validator there
 
 
@@ -269,9 +270,17 @@ async def test_progress_of_the_validator_shows_in_the_status(cluster, two_sites)
 
 async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, contracts):
     planner, other = two_sites
-    cluster.apply(planner.task("wdbc"))
-    for site in two_sites:
-        await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+    cluster.apply(planner.task("wdbc", validation={"metric": "auc"}))
+    stale = {
+        "round": 3, "rounds": 4, "phase": "Voting", "loss": 0.5, "metrics": {"auc": 0.8}, "bytesSent": 900,
+        "rawBytes": 1000, "payloadBytes": 10, "peers": 1, "peersConnected": 1, "etaSeconds": 75,
+    }  # fmt: skip
+    async with validator_at(HEAD_IP, stale):  # and never asked again
+        for site in two_sites:
+            await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+        for site in two_sites:
+            await cluster.condition(TASK, site.namespace, "wdbc", "Training", "RoundsRunning", "True")
+    assert (await cluster.get(TASK, other.namespace, "wdbc"))["status"]["eta"] == "1m"
     task_id = bytes.fromhex((await cluster.get(TASK, planner.namespace, "wdbc"))["status"]["taskId"][2:])
     digest = bytes(range(32))
     rewards = {planner.address: 120 * 10**18, other.address: 80 * 10**18}
@@ -287,7 +296,11 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
             "reward": str(rewards[site.address]),
             "rewardProof": ["0x" + part.hex() for part in tree.proof(site.address)],
             "round": 4,
-        }
+            "progress": {
+                "round": 4, "rounds": 4, "loss": "0.25", "metrics": {"auc": "0.9"}, "bytesSent": 1200,
+                "rawBytes": 4000, "payloadBytes": 20, "transactions": [{"purpose": "result", "hash": RESULT_HASH}],
+            },
+        }  # fmt: skip
         status = ended({"ray-head": {"outcome": "Succeeded"}, "validator": report}, 0)
         cluster.set_pod_status(site.namespace, "wdbc-head", status)
         await cluster.condition(TASK, site.namespace, "wdbc", "Settled", "Settling", "Unknown")
@@ -303,6 +316,13 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
         assert await cluster.get(POD, site.namespace, "wdbc-head") is not None, "the completed head is kept"
         assert await chain.claimed(task_id, site.address) == rewards[site.address]
     await chain.close()
+    for site in two_sites:
+        status = (await cluster.get(TASK, site.namespace, "wdbc"))["status"]
+        shown = [status[key] for key in ("rounds", "members", "loss", "metric", "bytesSent", "compressionRatio")]
+        assert shown == ["4/4", "2/2", "0.25", "auc=0.9", 1200, "200x"]
+        assert "eta" not in status
+        assert RESULT_HASH in [transaction["hash"] for transaction in status["transactions"]]
+        await cluster.condition(SUBNET, site.namespace, "eu", "ExchangeReachable", "NotStarted", "Unknown")
     status = (await cluster.get(TASK, planner.namespace, "wdbc"))["status"]
     assert (status["phase"], status["reward"], status["claimed"], status["rounds"]) == (
         "Succeeded",

@@ -56,6 +56,12 @@ async def test_three_sites_end_with_one_model_that_the_chain_knows_and_are_paid(
         said = site.termination
         assert (said["outcome"], said["round"], said["userError"]) == ("Succeeded", 4, False)
         assert said["modelDigest"] == "0x" + settled.model_digest.hex()
+        final = said["progress"]
+        assert (final["round"], final["rounds"]) == (4, 4)
+        assert float(final["loss"]) > 0
+        assert float(final["metrics"]["rmse"]) > 0
+        assert final["rawBytes"] == 4 * 4 * target(0).size
+        assert 0 < final["payloadBytes"] < final["bytesSent"]
         proof = [bytes.fromhex(sibling[2:]) for sibling in said["rewardProof"]]
         if int(said["reward"]):
             await wallet.claim(task.task_id, site.owner, int(said["reward"]), proof)
