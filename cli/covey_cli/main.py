@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,3 +55,43 @@ def simulate(task: Path, members: int, data: Path | None, seeds: int, rounds: in
 
     ok = asyncio.run(simulate_all(task, members=members, data=data, seeds=seeds, rounds=rounds, keep=keep))
     sys.exit(0 if ok else 1)
+
+
+def _where(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options by which kubectl users say where."""
+    options = (
+        click.option("--kubeconfig", metavar="FILE", help="Default: KUBECONFIG, else ~/.kube/config."),
+        click.option("--context", metavar="NAME", help="Context of the kubeconfig; default: the current one."),
+        click.option("--namespace", "-n", metavar="NAME", help="Default: the context's."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--dataset", metavar="NAME", help="Data set of the Subnet to use, when several follow the schema.")
+@_where
+def join(name: str, dataset: str | None, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+    """Take part in the FederatedTask NAME."""
+    _answer("Join", name, dataset, kubeconfig, context, namespace)
+
+
+@cli.command()
+@click.argument("name")
+@_where
+def decline(name: str, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+    """Take no part in the FederatedTask NAME, or leave it while it runs."""
+    _answer("Decline", name, None, kubeconfig, context, namespace)
+
+
+def _answer(
+    decision: str, name: str, dataset: str | None, kubeconfig: str | None, context: str | None, namespace: str | None
+) -> None:
+    from covey_api.task import Decision  # as with torch: `covey --help` should be fast
+
+    from covey_cli.answer import answer
+    from covey_cli.cluster import Place
+
+    click.echo(answer(Place(kubeconfig, context, namespace), name, Decision(decision), dataset))
