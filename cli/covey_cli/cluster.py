@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Place:
     def options(self) -> str:
         """The same for kubectl, to be pasted."""
         named = (("kubeconfig", self.kubeconfig), ("context", self.context), ("namespace", self.namespace))
-        return "".join(f" --{name} {value}" for name, value in named if value)
+        return "".join(f" --{name} {shlex.quote(value)}" for name, value in named if value)
 
 
 class Cluster:

@@ -187,10 +187,3 @@ def test_who_may_not_gets_told_what(site: Site):
     assert f"error: you may not patch FederatedTasks in namespace {site.namespace}" in done.output
     site.write_kubeconfig(token="nonsense")
     assert "does not accept your credentials" in site.covey("join", "wdbc").output
-
-
-def test_a_cluster_without_covey_is_told():
-    with ApiServer() as bare:
-        done = CliRunner(env={"KUBECONFIG": str(bare.kubeconfig)}).invoke(cli, ["join", "wdbc"])
-    assert done.exit_code == 1
-    assert "does not know FederatedTasks: the chart is not installed" in done.output

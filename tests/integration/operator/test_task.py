@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from covey_api.task import Decision
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
 from covey_chain.signing import sign
 from covey_chain.types import RoundResult
 from covey_chain.wallet import Wallet
+from covey_cli.answer import answer
+from covey_cli.cluster import Place
+from covey_cli.errors import CommandError
 from covey_operator.keys import read_entry
 from covey_operator.kinds import (
     CLAIM,
@@ -188,8 +192,15 @@ async def test_a_person_decides_where_the_policy_is_manual(cluster, member):
     told = await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AwaitingApproval", "Unknown")
     assert "Join or Decline" in told.message
     await cluster.condition(TASK, planner.namespace, "wdbc", "Training", "AwaitingMembers", "False")
-    cluster.patch(TASK, other.namespace, "wdbc", {"spec": {"participation": {"decision": "Join"}}})
+    place = Place(str(cluster.server.kubeconfig), namespace=other.namespace)
+    done = answer(place, "wdbc", Decision.JOIN)
+    assert "Next: the operator sends the acceptance to the chain" in done
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AcceptedByPerson", "True")
+    await exists(cluster, POD, other.namespace, "wdbc-head")
+    assert "leaves the running task" in answer(place, "wdbc", Decision.DECLINE)
+    await gone(cluster, POD, other.namespace, "wdbc-head")
+    await cluster.condition(TASK, other.namespace, "wdbc", "Training", "DeclinedByPerson", "False")
+    assert "the pods start again" in answer(place, "wdbc", Decision.JOIN)
     await exists(cluster, POD, other.namespace, "wdbc-head")
 
 
@@ -480,6 +491,8 @@ async def test_a_cancelled_task_fails_at_the_others(cluster, member):
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AwaitingApproval", "Unknown")
     cluster.delete(TASK, planner.namespace, "wdbc")
     await cluster.condition(TASK, other.namespace, "wdbc", "Failed", "CancelledByPlanner", "True")
+    with pytest.raises(CommandError, match=r"no longer open: it has failed \(CancelledByPlanner\)"):
+        answer(Place(str(cluster.server.kubeconfig), namespace=other.namespace), "wdbc", Decision.JOIN)
 
 
 async def test_a_dead_chain_does_not_block_deletion_for_ever(cluster, member):
