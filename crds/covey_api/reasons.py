@@ -70,7 +70,7 @@ OWN_DECISION = Chapter(
     {
         Reason.DECLINED_BY_PERSON: Explanation(
             "`spec.participation.decision` is `Decline`.",
-            "To take part after all, set it to `Join` while the task still waits for members.",
+            "To take part after all, run `covey join NAME` while the task still waits for members.",
         ),
         Reason.NOT_A_TRAINER: Explanation(
             "The Subnet has neither the role Trainer nor the role Validator, so it has no part in a task of others.",
@@ -103,7 +103,7 @@ OWN_DECISION = Chapter(
         Reason.DATASET_AMBIGUOUS: Explanation(
             "Several data sets of the Subnet follow the schema, or `spec.participation.dataset` names one that does "
             "not exist.",
-            "Name one of them in `spec.participation.dataset`.",
+            "Name one of them: `covey join NAME --dataset DATASET` sets `spec.participation.dataset`.",
         ),
     },
 )
