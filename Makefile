@@ -21,7 +21,8 @@ help: ## Show the targets
 	[ -x .venv/bin/uv ] || { python3 -m venv --clear .venv && .venv/bin/pip install -q uv==$(UV_VERSION); }
 	.venv/bin/uv pip install -q --python $(PY) --require-hashes --compile-bytecode -r requirements/dev.txt
 	printf '%s\n' $(addprefix $(CURDIR)/,$(ROOTS)) > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/covey.pth"
-	printf '#!%s\nfrom covey_cli.main import cli\ncli()\n' "$(CURDIR)/$(PY)" > .venv/bin/covey && chmod +x .venv/bin/covey
+	for name in covey kubectl-covey; do \
+	  printf '#!%s\nfrom covey_cli.main import cli\ncli()\n' "$(CURDIR)/$(PY)" > .venv/bin/$$name && chmod +x .venv/bin/$$name; done
 	touch $@
 
 .PHONY: venv

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,3 +55,81 @@ def simulate(task: Path, members: int, data: Path | None, seeds: int, rounds: in
 
     ok = asyncio.run(simulate_all(task, members=members, data=data, seeds=seeds, rounds=rounds, keep=keep))
     sys.exit(0 if ok else 1)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--consortium", required=True, help="Its name on chain.")
+@click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node that you trust.")
+@click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id.")
+@click.option("--contract", required=True, metavar="0x…", help="The consortium's Settlement contract.")
+@click.option("--advertise", required=True, metavar="HOST[:PORT]", help="Where other members reach this one.")
+@click.option("--registry", required=True, metavar="NAME", help="Your images are NAME/operator and NAME/trainer.")
+@click.option(
+    "--dataset",
+    "datasets",
+    nargs=3,
+    multiple=True,
+    metavar="NAME SCHEMA CLAIM",
+    help="A data set: its name, its schema, its PersistentVolumeClaim. Can be repeated.",
+)
+@click.option("--stake", default="0", show_default=True, help="Stake to hold, in whole tokens.")
+@click.option("--namespace", "-n", metavar="NAME", help="For Subnet and tasks; default: the consortium's name.")
+def init(
+    folder: Path,
+    consortium: str,
+    rpc_url: str,
+    chain_id: int,
+    contract: str,
+    advertise: str,
+    registry: str,
+    datasets: tuple[tuple[str, str, str], ...],
+    stake: str,
+    namespace: str | None,
+) -> None:
+    """Make in FOLDER what a new member needs: wallet key, values of the chart, Subnet; and say what to run."""
+    from covey_cli.init import Seat
+    from covey_cli.init import init as make
+
+    seat = Seat(consortium, rpc_url, chain_id, contract, advertise, registry, stake, namespace or consortium, datasets)
+    click.echo(make(folder, seat))
+
+
+def _where(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options by which kubectl users say where."""
+    options = (
+        click.option("--kubeconfig", metavar="FILE", help="Default: KUBECONFIG, else ~/.kube/config."),
+        click.option("--context", metavar="NAME", help="Context of the kubeconfig; default: the current one."),
+        click.option("--namespace", "-n", metavar="NAME", help="Default: the context's."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--dataset", metavar="NAME", help="Data set of the Subnet to use, when several follow the schema.")
+@_where
+def join(name: str, dataset: str | None, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+    """Take part in the FederatedTask NAME."""
+    _answer("Join", name, dataset, kubeconfig, context, namespace)
+
+
+@cli.command()
+@click.argument("name")
+@_where
+def decline(name: str, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+    """Take no part in the FederatedTask NAME, or leave it while it runs."""
+    _answer("Decline", name, None, kubeconfig, context, namespace)
+
+
+def _answer(
+    decision: str, name: str, dataset: str | None, kubeconfig: str | None, context: str | None, namespace: str | None
+) -> None:
+    from covey_api.task import Decision  # as with torch: `covey --help` should be fast
+
+    from covey_cli.answer import answer
+    from covey_cli.cluster import Place
+
+    click.echo(answer(Place(kubeconfig, context, namespace), name, Decision(decision), dataset))

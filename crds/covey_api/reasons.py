@@ -70,7 +70,7 @@ OWN_DECISION = Chapter(
     {
         Reason.DECLINED_BY_PERSON: Explanation(
             "`spec.participation.decision` is `Decline`.",
-            "To take part after all, set it to `Join` while the task still waits for members.",
+            "To take part after all, run `covey join NAME` while the task still waits for members.",
         ),
         Reason.NOT_A_TRAINER: Explanation(
             "The Subnet has neither the role Trainer nor the role Validator, so it has no part in a task of others.",
@@ -103,7 +103,7 @@ OWN_DECISION = Chapter(
         Reason.DATASET_AMBIGUOUS: Explanation(
             "Several data sets of the Subnet follow the schema, or `spec.participation.dataset` names one that does "
             "not exist.",
-            "Name one of them in `spec.participation.dataset`.",
+            "Name one of them: `covey join NAME --dataset DATASET` sets `spec.participation.dataset`.",
         ),
     },
 )
@@ -183,10 +183,6 @@ NEEDS_A_PERSON = Chapter(
         Reason.NAME_CONFLICT: Explanation(
             "An object of a name that the operator needs exists and is not its own; it is left alone.",
             "Delete or rename that object, or apply the task under another name.",
-        ),
-        Reason.BACKEND_UNAVAILABLE: Explanation(
-            "`spec.compute.backend` of the Subnet asks for something that is not installed in this cluster.",
-            "Install it (KubeRay: CRDs of `ray.io/v1` and its operator), or set the backend to `Pods`.",
         ),
         Reason.ENDPOINT_PENDING: Explanation(
             "The Service of the exchange has no port or address yet under which others could reach it.",

@@ -76,6 +76,7 @@ FEDERATED_TASK = Resource(
         Column("Round", ".status.rounds", "Rounds done of all."),
         Column("Members", ".status.members", "Members that take part."),
         Column("Loss", ".status.loss", "Median holdout loss of the newest model."),
+        Column("Metric", ".status.metric", "The metric that the task names, on this member's holdout."),
         Column("Ratio", ".status.compressionRatio", "How much smaller the updates are than float32."),
         Column("ETA", ".status.eta", "Estimated time left."),
         Column("Reward", ".status.reward", "Reward of this member, in whole tokens."),

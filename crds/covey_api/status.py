@@ -64,7 +64,6 @@ class Reason(StrEnum):
     PODS_STARTING = "PodsStarting"
     PODS_CRASHING = "PodsCrashing"
     NAME_CONFLICT = "NameConflict"
-    BACKEND_UNAVAILABLE = "BackendUnavailable"
     ENDPOINT_PENDING = "EndpointPending"
     PEERS_UNREACHABLE = "PeersUnreachable"
     # what ends a task

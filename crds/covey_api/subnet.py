@@ -119,9 +119,6 @@ class Dataset(ApiModel):
         Text, Field(min_length=1, description="PersistentVolumeClaim in this namespace; mounted read-only.")
     ]
     path: Annotated[str, Field(max_length=512, description="Folder inside the volume."), INSIDE_THE_VOLUME] = ""
-    jurisdiction: Annotated[Text | None, Field(description="Law that the data are under, for example EU or DE-BY.")] = (
-        None
-    )
 
 
 class Approval(StrEnum):
@@ -164,13 +161,12 @@ class Backend(StrEnum):
     """What runs the Ray cluster."""
 
     PODS = "Pods"
-    KUBERAY = "KubeRay"
 
 
 class ComputeSpec(ApiModel):
     """Where and with what the member's pods run."""
 
-    backend: Annotated[Backend, Field(description="Pods (default) or KubeRay.")] = Backend.PODS
+    backend: Annotated[Backend, Field(description="Pods: the operator makes the pods itself.")] = Backend.PODS
     queue: Annotated[Name | None, Field(description="Kueue queue name put on the pods.")] = None
     runtime_class_name: Annotated[Text | None, Field(description="RuntimeClass of the worker pods.")] = None
     node_selector: Annotated[dict[str, Text], Field(max_length=32, description="Node selector of all pods.")] = {}

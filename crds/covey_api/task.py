@@ -131,7 +131,9 @@ class CompressionSpec(ApiModel):
         CodecName,
         Field(description="SparseLoCo (error feedback, chunk-wise top-k, 2-bit values) or None (float32)."),
     ] = CodecName.SPARSE_LOCO
-    density: Annotated[PositiveShare, Field(description="Share of values that is sent, for example 1/64.")] = "1/64"
+    density: Annotated[
+        PositiveShare, Field(description="Share of values that is sent, for example 1/64; codec None sends all.")
+    ] = "1/64"
     value_bits: Annotated[int, Field(ge=2, le=2, description="Bits of a sent value.")] = 2
 
 
@@ -153,7 +155,10 @@ class AggregationSpec(ApiModel):
 
     rule: Annotated[AggregationRule, Field(description="Mean of the clipped updates.")] = AggregationRule.MEAN
     clip: Annotated[
-        ClipRule, Field(description="MedianNorm clips every update to the median norm; None leaves them as they are.")
+        ClipRule,
+        Field(
+            description="MedianNorm clips every update to the median norm; None leaves them as they are, however large."
+        ),
     ] = ClipRule.MEDIAN_NORM
     outer_learning_rate: Annotated[LearningRate, Field(description="Step along the mean update.")] = "0.7"
 
@@ -161,7 +166,9 @@ class AggregationSpec(ApiModel):
 class ValidationSpec(ApiModel):
     """How updates are judged."""
 
-    metric: Annotated[Text, Field(description="Metric shown to people; decisions use the loss.")] = "loss"
+    metric: Annotated[
+        Text, Field(description="Metric of the program that status.metric shows; decisions use the loss.")
+    ] = "loss"
     holdout_fraction: Annotated[
         OpenShare, Field(description="Share of a member's records kept out of training and used to score.")
     ] = "0.2"
@@ -289,6 +296,9 @@ class TaskStatus(ApiModel):
         Text | None, Field(description="Accepted of maximum, or reachable of participants, for people: 3/3.")
     ] = None
     loss: Annotated[Text | None, Field(description="Median holdout loss of the newest model.")] = None
+    metric: Annotated[
+        Text | None, Field(description="The metric of spec.validation.metric on this member's holdout: auc=0.98.")
+    ] = None
     metrics: Annotated[dict[str, Text], Field(max_length=32, description="Metrics on this member's holdout.")] = {}
     bytes_sent: Annotated[
         Count | None, Field(description="Exchange bytes that this member sent, framing included.")

@@ -170,7 +170,7 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
         return SubnetObservation(SubnetSeen(now=now, around=around), None)
     tasks = await world.kube.list_all(TASK, subnet.namespace)
     here = [task for task in tasks if (task.get("spec") or {}).get("subnet") == subnet.name]
-    answers = [answer for task in here if (answer := world.progress.answer(key_of(task))) is not None]
+    answers = [answer for task in here if (answer := world.progress.live(key_of(task))) is not None]
     member = await reach_member(world, subnet.namespace, subnet.spec, key_of(obj))
     if isinstance(member, Problem):
         seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers))

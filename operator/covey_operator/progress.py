@@ -33,10 +33,12 @@ class ProgressPoller:
     def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
         """Ask this head from now on; None asks no more but keeps the last answer.
 
-        The Subnet is woken too when peers become reachable or unreachable: that is all it shows of progress.
+        The Subnet is woken too when peers become reachable or unreachable, or nobody can tell any more: that is all it
+        shows of progress.
         """
         if head_ip is None:
-            self._heads.pop(key, None)
+            if self._heads.pop(key, None) is not None:
+                self._wake(subnet)
         else:
             self._heads[key] = head_ip
             self._subnets[key] = subnet
@@ -50,6 +52,10 @@ class ProgressPoller:
     def answer(self, key: Key) -> Progress | None:
         """The newest answer."""
         return self._answers.get(key)
+
+    def live(self, key: Key) -> Progress | None:
+        """The newest answer if the head is still asked: what an ended task said of its peers is history."""
+        return self._answers.get(key) if key in self._heads else None
 
     async def run(self) -> None:
         """Ask all heads side by side, for ever."""

@@ -2,7 +2,8 @@
 
 theta' = theta - outer_learning_rate * mean(clip(update)). Every operation is elementwise IEEE arithmetic in a fixed
 order, or an exactly rounded sum (`math.fsum`), so that neither threads nor vector width nor machine can change a bit.
-Clipping to the median norm bounds what one site can do (one-covenant/templar does the same).
+Clipping to the median norm bounds what one site can do (one-covenant/templar does the same); the terms of a task may
+do without.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 import numpy as np
 
@@ -19,29 +21,37 @@ from covey_exchange.manifest import Array, Manifest
 _LANES = 4096
 
 
+class Clip(StrEnum):
+    """How the norm of a single update is limited."""
+
+    MEDIAN_NORM = "MedianNorm"
+    NONE = "None"
+
+
 class RoundMerge:
     """The updates of one round, decoded and clipped, in the certificate's order.
 
     Attributes:
         norms: site -> L2 norm of its update before clipping.
-        keep_fractions: site -> factor that its update was multiplied with, 0 < factor <= 1.
+        keep_fractions: site -> factor that its update was multiplied with, 0 < factor <= 1; 1 for all without clipping.
     """
 
     def __init__(
-        self, base: Mapping[str, Array], updates: Sequence[tuple[str, Update]], outer_learning_rate: float
+        self, base: Mapping[str, Array], updates: Sequence[tuple[str, Update]], outer_learning_rate: float, clip: Clip
     ) -> None:
-        """Clip every update to the median norm.
+        """Clip every update as the task's terms say.
 
         Args:
             base: the model at the start of the round, float32.
             updates: (site, update) in the certificate's order.
             outer_learning_rate: step along the mean; rounded to float32.
+            clip: to the median of the norms, or not at all.
         """
         self._base = base
         self._rate = np.float32(outer_learning_rate)
         self.norms = {site: norm(update) for site, update in updates}
-        median = statistics.median(self.norms.values()) if self.norms else 0.0
-        self.keep_fractions = {site: median / n if n > median else 1.0 for site, n in self.norms.items()}
+        limit = statistics.median(self.norms.values()) if self.norms and clip is Clip.MEDIAN_NORM else math.inf
+        self.keep_fractions = {site: limit / n if n > limit else 1.0 for site, n in self.norms.items()}
         self._updates = [(site, _scaled(update, self.keep_fractions[site])) for site, update in updates]
 
     @classmethod
@@ -51,6 +61,7 @@ class RoundMerge:
         payloads: Sequence[tuple[str, bytes]],
         spec: CodecSpec,
         outer_learning_rate: float,
+        clip: Clip,
     ) -> RoundMerge:
         """Decode (site, payload) pairs in the certificate's order.
 
@@ -58,7 +69,7 @@ class RoundMerge:
             DecodeError: a payload is no canonical update; names the site.
         """
         codec = codec_for(spec, Manifest.from_arrays(base))
-        return cls(base, [(site, codec.decode(payload, site)) for site, payload in payloads], outer_learning_rate)
+        return cls(base, [(site, codec.decode(payload, site)) for site, payload in payloads], outer_learning_rate, clip)
 
     @property
     def sites(self) -> list[str]:

@@ -148,6 +148,7 @@ class RoundLoop:
         progress, newest = self._node.progress, self.newest
         progress.rounds = self._node.task.terms.rounds.count
         progress.model_digest = self.base.digest
+        progress.look_at(self._node.exchange)  # what is counted on after a restart must not wait for somebody to ask
         self._node.store.put_counters(
             {
                 "bytesSent": progress.bytes_sent,

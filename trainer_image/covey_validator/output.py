@@ -17,6 +17,8 @@ from covey_validator.records import CertifiedRound
 
 KUBELET_LOG = Path("/dev/termination-log")
 MESSAGE_BYTES_MAX = 4096  # Kubernetes cuts off the rest
+METRICS_MAX = 32  # as many as the status of a task shows
+TRANSACTIONS_MAX = 8  # the newest; earlier ones were seen while the rounds ran
 _log = logging.getLogger(__name__)
 
 
@@ -47,10 +49,15 @@ def write_output(folder: Path, parameters: dict[str, Array], record: CertifiedRo
     return model
 
 
-def success(record: CertifiedRound, site: str, location: str) -> dict[str, Any]:
-    """The termination message of a task that is done: all that the owner's operator needs to claim the reward."""
+def success(record: CertifiedRound, site: str, location: str, progress: Progress) -> dict[str, Any]:
+    """The termination message of a task that is done.
+
+    It has all that the owner's operator needs to claim the reward, and the final figures, which nobody can ask for any
+    more. Metrics, whose names a program chooses, come last and as far as there is room.
+    """
     proof = RewardTree(record.rewards, record.task_id).proof(site)
-    return {
+    metrics: dict[str, str] = {}
+    document = {
         "outcome": "Succeeded",
         "reason": "RoundsDone",
         "message": f"{record.round} rounds done; the model is at {location}",
@@ -60,7 +67,26 @@ def success(record: CertifiedRound, site: str, location: str) -> dict[str, Any]:
         "rewardProof": ["0x" + sibling.hex() for sibling in proof],
         "round": record.round,
         "userError": False,
+        "progress": {
+            "round": progress.round,
+            "rounds": progress.rounds,
+            "loss": None if progress.loss is None else _number(progress.loss),
+            "bytesSent": progress.bytes_sent,
+            "rawBytes": progress.raw_bytes,
+            "payloadBytes": progress.payload_bytes,
+            "transactions": [
+                {"purpose": purpose, "hash": tx_hash} for purpose, tx_hash in progress.transactions[-TRANSACTIONS_MAX:]
+            ],
+            "metrics": metrics,
+        },
     }
+    room = MESSAGE_BYTES_MAX - len(_encoded(document))
+    for name, value in sorted(progress.metrics.items())[:METRICS_MAX]:
+        needed = len(_encoded({name: _number(value)})) - 1  # a comma more and two braces less
+        if needed <= room:
+            room -= needed
+            metrics[name] = _number(value)
+    return document
 
 
 def failure(error: TaskFailed, round_number: int) -> dict[str, Any]:
@@ -80,8 +106,17 @@ def write_termination(path: Path | None, document: dict[str, Any]) -> None:
     if target is None:
         return
     message = str(document["message"])
-    while len(data := json.dumps(document, ensure_ascii=False).encode()) > MESSAGE_BYTES_MAX and message:
+    while len(data := _encoded(document)) > MESSAGE_BYTES_MAX and message:
         # A character takes up to four bytes, so this never cuts too much; a few turns of the loop suffice.
         message = message[: -max(1, (len(data) - MESSAGE_BYTES_MAX) // 4)]
         document = {**document, "message": message}
     target.write_bytes(data)  # in place: the kubelet mounts this very file
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _number(value: float) -> str:
+    """As a string: JSON has neither infinity nor NaN."""
+    return f"{value:.9g}"

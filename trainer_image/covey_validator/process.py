@@ -164,6 +164,7 @@ class Validator:
     async def _finish(self, node: Node, loop: RoundLoop, settler: Settler) -> dict[str, Any]:
         """All rounds, then what follows the last one."""
         record = await loop.run()
+        self._refresh()
         folder = self._settings.output_dir / self._settings.task_name
         model = await asyncio.to_thread(output.write_output, folder, loop.base.parameters, record, self.progress)
         self.progress.say("Settling", "all rounds are done; waiting for the last result on chain")
@@ -171,7 +172,8 @@ class Validator:
         await settler.until_settled()
         self.progress.say("Done", f"settled on chain; the model is at {model}")
         await self._linger(node, loop)
-        return output.success(record, node.site, str(model))
+        self._refresh()
+        return output.success(record, node.site, str(model), self.progress)
 
     async def _linger(self, node: Node, loop: RoundLoop) -> None:
         """Stay a while for those who do not have the last result yet."""
@@ -209,8 +211,7 @@ class Validator:
 
     def _refresh(self) -> None:
         if self._exchange is not None:
-            self.progress.bytes_now = sum(peer.bytes_sent for peer in self._exchange.traffic.peers.values())
-            self.progress.peers_connected = len(self._exchange.connected)
+            self.progress.look_at(self._exchange)
 
 
 async def _or_failure(work: Coroutine[Any, Any, T], session: DriverSession) -> T:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from covey_exchange.exchange import Exchange
+
 
 @dataclass
 class Progress:
@@ -57,6 +59,11 @@ class Progress:
         """Rounds left by the mean of the last ten."""
         recent = self.round_seconds[-10:]
         return (self.rounds - self.round) * sum(recent) / len(recent) if recent else None
+
+    def look_at(self, exchange: Exchange) -> None:
+        """Bring traffic and connections up to date."""
+        self.bytes_now = sum(peer.bytes_sent for peer in exchange.traffic.peers.values())
+        self.peers_connected = len(exchange.connected)
 
     def say(self, phase: str, message: str) -> None:
         """Set phase and message."""

@@ -14,7 +14,7 @@ from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.errors import UpdateUnavailable
 from covey_exchange.manifest import Array, model_digest
-from covey_exchange.merge import RoundMerge
+from covey_exchange.merge import Clip, RoundMerge
 
 from covey_validator import round as machine
 from covey_validator import scoring, selection
@@ -286,8 +286,9 @@ class Runner:
 
     async def _merge_updates(self, selected: dict[str, bytes]) -> None:
         updates = [(site, self._decoded[digest]) for site, digest in selected.items()]
-        rate = float(ratio(self._node.task.terms.aggregation.outer_learning_rate))
-        self._merge = await asyncio.to_thread(RoundMerge, self._base.parameters, updates, rate)
+        rule = self._node.task.terms.aggregation
+        rate, clip = float(ratio(rule.outer_learning_rate)), Clip(rule.clip)
+        self._merge = await asyncio.to_thread(RoundMerge, self._base.parameters, updates, rate, clip)
         self._candidate = await asyncio.to_thread(self._merge.candidate)
         await self._feed(Merged(await asyncio.to_thread(model_digest, self._candidate)))
 

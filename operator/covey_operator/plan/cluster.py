@@ -99,7 +99,9 @@ def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: dat
             head_uid=uid_of(head),
         )
     planned = _run_workers(site, head, pods, ledger, now)
-    return replace(planned, wake_seconds=lingering) if lingering is not None else planned
+    if lingering is None:
+        return planned
+    return replace(planned, wake_seconds=lingering, report=reports(head).get("validator"))
 
 
 def _lingering_seconds(head: Object, now: datetime) -> float | None:

@@ -113,6 +113,7 @@ class TaskDraft:
             rounds=rounds,
             members=members,
             loss=number_words(progress.loss) if progress.loss is not None else None,
+            metric=self._chosen_metric(progress),
             metrics={name: number_words(value) for name, value in sorted(progress.metrics.items())[:MAX_METRICS]},
             bytes_sent=progress.bytes_sent,
             compression_ratio=ratio,
@@ -128,6 +129,11 @@ class TaskDraft:
             if sent.hash not in hashes
         ]
         self.set(transactions=[*known, *sent][-MAX_TRANSACTIONS:])
+
+    def _chosen_metric(self, progress: Progress) -> str | None:
+        """The metric that the task names, for people; the loss is shown anyway."""
+        name = self.task.spec.validation.metric if self.task.spec is not None else None
+        return f"{name}={number_words(progress.metrics[name])}"[:253] if name in progress.metrics else None
 
     def show_model(self, digest: str, location: str) -> None:
         """The finished model."""
@@ -159,6 +165,8 @@ class TaskDraft:
             self.wake_in(wake_seconds)
         suspended = self.task.spec is not None and self.task.spec.suspend
         word: Phase = phase(self.conditions, suspended, self.sponsoring)
+        if word in (Phase.SUCCEEDED, Phase.FAILED):
+            self._status.pop("eta", None)
         status = TaskStatus.model_validate(
             {
                 "observed_generation": self.task.generation,

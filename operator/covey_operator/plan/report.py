@@ -18,28 +18,6 @@ class _Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
-class Report(_Wire):
-    """The termination message of a container (at most 4096 bytes of JSON)."""
-
-    outcome: Literal["Succeeded", "Failed"]
-    reason: str = ""
-    message: str = ""
-    model_digest: str | None = None
-    model_location: str | None = None
-    reward: str = "0"
-    reward_proof: tuple[str, ...] = ()
-    round: int | None = None
-    user_error: bool = False
-
-    @property
-    def task_reason(self) -> Reason:
-        """The reason as one of the closed list; what we do not know is the program's."""
-        try:
-            return Reason(self.reason)
-        except ValueError:
-            return Reason.PROGRAM_ERROR
-
-
 class Transaction(_Wire):
     """A transaction that the validator sent."""
 
@@ -65,6 +43,29 @@ class Progress(_Wire):
     transactions: tuple[Transaction, ...] = ()
 
 
+class Report(_Wire):
+    """The termination message of a container (at most 4096 bytes of JSON)."""
+
+    outcome: Literal["Succeeded", "Failed"]
+    reason: str = ""
+    message: str = ""
+    model_digest: str | None = None
+    model_location: str | None = None
+    reward: str = "0"
+    reward_proof: tuple[str, ...] = ()
+    round: int | None = None
+    user_error: bool = False
+    progress: Progress | None = None  # the final figures
+
+    @property
+    def task_reason(self) -> Reason:
+        """The reason as one of the closed list; what we do not know is the program's."""
+        try:
+            return Reason(self.reason)
+        except ValueError:
+            return Reason.PROGRAM_ERROR
+
+
 class Record(_Wire):
     """How the task ended at this member; kept in a ConfigMap, so that no pod and no chain is needed to tell it."""
 
@@ -73,6 +74,7 @@ class Record(_Wire):
     message: str = ""
     report: Report | None = None
     progress: Progress | None = None
+    members: int | None = None  # that took part
     took_part: bool = True
     settled: bool = False
     claimed: str | None = None
@@ -90,6 +92,23 @@ class Record(_Wire):
             "metadata": {"name": names.result(task), "namespace": namespace, "labels": names.labels(task)},
             "data": {names.RESULT_KEY: self.model_dump_json(by_alias=True, exclude_none=True)},
         }
+
+
+def final_figures(seen: Progress | None, report: Report | None = None) -> Progress | None:
+    """What stays when the pods have ended: the report's figures over those seen before, and nothing that goes on.
+
+    The validator was last asked some time before its end; without a report of its own that must do.
+    """
+    told = report.progress if report is not None else None
+    if seen is None and told is None:
+        return None
+    before, after = seen or Progress(), told or Progress()
+    figures = {name: getattr(after, name) for name in after.model_fields_set}
+    figures["metrics"] = after.metrics or before.metrics
+    figures["transactions"] = tuple(dict.fromkeys((*before.transactions, *after.transactions)))
+    return before.model_copy(
+        update={**figures, "phase": None, "eta_seconds": None, "peers": None, "peers_connected": None}
+    )
 
 
 def read_record(config_map: Object | None) -> Record | None:

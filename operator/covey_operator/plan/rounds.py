@@ -23,7 +23,7 @@ from covey_operator.plan.model import (
 )
 from covey_operator.plan.network import exchange_service, policies
 from covey_operator.plan.pods import OUTPUT_DIR, Site
-from covey_operator.plan.report import Record, Report
+from covey_operator.plan.report import Record, Report, final_figures
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
@@ -98,6 +98,8 @@ def ended(draft: TaskDraft, record: Record) -> TaskPlan:
         draft.show_chain(draft.seen.on_chain, draft.seen.own)
     if record.progress is not None:
         draft.show_progress(record.progress)
+    if record.members:
+        draft.members(f"{record.members}/{record.members}")
     draft.set(restarts=read_ledger(_config(draft)).restarts or None)
     if record.outcome == "Failed":
         draft.conditions.unknown(ACCEPTED, record.reason, "The task has ended.")
@@ -132,14 +134,14 @@ def _run(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain) -> TaskP
     draft.set(restarts=planned.ledger.restarts or None)
     if planned.wake_seconds is not None:
         draft.wake_in(planned.wake_seconds)
-    progress = draft.seen.progress
-    if progress is not None:
-        draft.show_progress(progress, on_chain.decimals)
     draft.watch_head = planned.head_ip
     if planned.report is not None and planned.fatal:
-        return _failed_here(draft, planned.report)
+        return _failed_here(draft, on_chain, planned.report)
     if planned.reason is Reason.ROUNDS_DONE and planned.head_ip is None:
-        return _head_done(draft, own, planned)
+        return _head_done(draft, own, on_chain, planned)
+    progress = draft.seen.progress if planned.report is None else final_figures(draft.seen.progress, planned.report)
+    if progress is not None:
+        draft.show_progress(progress, on_chain.decimals)
     _say_training(draft, planned)
     return draft.plan()
 
@@ -175,9 +177,12 @@ def _furniture(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, pl
     ]
 
 
-def _head_done(draft: TaskDraft, own: Own, planned: ClusterPlan) -> TaskPlan:
+def _head_done(draft: TaskDraft, own: Own, on_chain: TaskOnChain, planned: ClusterPlan) -> TaskPlan:
     """The head has exited with 0: record what it reported."""
     report = planned.report
+    progress = final_figures(draft.seen.progress, report)
+    if progress is not None:
+        draft.show_progress(progress, on_chain.decimals)
     if report is None or report.outcome != "Succeeded" or report.model_digest is None:
         text = (
             "The head pod ended without a report of success. Look at the logs of its containers; delete the pod to "
@@ -188,8 +193,14 @@ def _head_done(draft: TaskDraft, own: Own, planned: ClusterPlan) -> TaskPlan:
         return draft.plan()
     inside = (report.model_location or "").removeprefix(OUTPUT_DIR).lstrip("/")
     told = report.model_copy(update={"model_location": f"{own.spec.storage.output_claim}/{inside}"})
-    progress = draft.seen.progress
-    draft.record(Record(outcome="Succeeded", reason=Reason.ROUNDS_DONE, report=told, progress=progress))
+    record = Record(
+        outcome="Succeeded",
+        reason=Reason.ROUNDS_DONE,
+        report=told,
+        progress=progress,
+        members=len(on_chain.participants),
+    )
+    draft.record(record)
     draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
     draft.conditions.unknown(SETTLED, Reason.SETTLING, "The result is on its way to the chain.")
     return draft.plan(wake_seconds=1.0)
@@ -215,9 +226,14 @@ def _settle(draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, r
             "the model on the output volume; take the settled one from another member."
         )
         draft.conditions.false(SETTLED, Reason.MODEL_MISMATCH, text)
-        return draft.fail(
-            Reason.MODEL_MISMATCH, text, Record(outcome="Failed", reason=Reason.MODEL_MISMATCH, message=text)
+        failed = Record(
+            outcome="Failed",
+            reason=Reason.MODEL_MISMATCH,
+            message=text,
+            progress=record.progress,
+            members=record.members,
         )
+        return draft.fail(Reason.MODEL_MISMATCH, text, failed)
     reward, claimed = int(report.reward), on_chain.claimed.get(own.address, 0)
     draft.set(reward=token_amount(reward, on_chain.decimals))
     draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
@@ -237,10 +253,18 @@ def _settle(draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, r
     return draft.plan(action=Claim(reward, proof))
 
 
-def _failed_here(draft: TaskDraft, report: Report) -> TaskPlan:
+def _failed_here(draft: TaskDraft, on_chain: TaskOnChain, report: Report) -> TaskPlan:
     text = report.message or "The program failed; the logs of the head pod say more."
+    progress = final_figures(draft.seen.progress, report)
+    if progress is not None:
+        draft.show_progress(progress, on_chain.decimals)
     record = Record(
-        outcome="Failed", reason=report.task_reason, message=text, report=report, progress=draft.seen.progress
+        outcome="Failed",
+        reason=report.task_reason,
+        message=text,
+        report=report,
+        progress=progress,
+        members=len(on_chain.participants),
     )
     return draft.fail(report.task_reason, text, record)
 
@@ -302,6 +326,10 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
         draft.conditions.false(TRAINING, Reason.PODS_STARTING, "The validator has not answered yet.")
         draft.message = "Waiting for the validator."
         draft.wake_in(WAIT_SECONDS)
+        return
+    if (progress.round or 0) >= _rounds(draft):  # the peers may have gone already
+        draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+        draft.message = f"All rounds are done{f': {progress.phase}' if progress.phase else ''}."
         return
     if progress.peers and not progress.peers_connected:
         young = _seconds_since_start(draft, planned)

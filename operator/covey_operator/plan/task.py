@@ -302,7 +302,13 @@ def _sponsored(draft: TaskDraft, answer: policy.Decided, on_chain: TaskOnChain) 
         round=settlement.round,
     )
     record = Record(
-        outcome="Succeeded", reason=Reason.ROUNDS_DONE, report=report, took_part=False, settled=True, claimed="0"
+        outcome="Succeeded",
+        reason=Reason.ROUNDS_DONE,
+        report=report,
+        members=len(on_chain.participants),
+        took_part=False,
+        settled=True,
+        claimed="0",
     )
     draft.record(record)
     return ended(draft, record)

@@ -138,6 +138,7 @@ STATUS = {
         "rounds": "7/20",
         "members": "3/3",
         "loss": "0.0812",
+        "metric": "auc=0.99",
         "compressionRatio": "103x",
         "eta": "4m",
         "reward": "66666",
@@ -170,8 +171,8 @@ def with_status(api_server: ApiServer, namespace: str, sample: str) -> None:
 def test_the_table_of_tasks(api_server, namespace):
     with_status(api_server, namespace, "task-full")
     shown = table(api_server.kubectl("--namespace", namespace, "get", "ft"))
-    assert list(shown) == ["NAME", "PHASE", "ROUND", "MEMBERS", "LOSS", "RATIO", "ETA", "REWARD", "AGE"]
-    assert list(shown.values())[:-1] == ["full", "Training", "7/20", "3/3", "0.0812", "103x", "4m", "66666"]
+    assert list(shown) == ["NAME", "PHASE", "ROUND", "MEMBERS", "LOSS", "METRIC", "RATIO", "ETA", "REWARD", "AGE"]
+    assert list(shown.values())[:-1] == ["full", "Training", "7/20", "3/3", "0.0812", "auc=0.99", "103x", "4m", "66666"]
 
 
 def test_the_table_of_subnets(api_server, namespace):
@@ -214,7 +215,7 @@ def test_the_category_lists_everything(api_server, namespace):
     [
         ("subnet", "A member's seat in one consortium"),
         ("subnet.spec.exchange.maxEgressMbps", "Upper limit of outgoing exchange traffic, in Mbit/s."),
-        ("ft.spec.compression.density", "Share of values that is sent, for example 1/64."),
+        ("ft.spec.compression.density", "Share of values that is sent, for example 1/64; codec None sends all."),
         ("ft.status.conditions.reason", "docs/reference/reasons.md"),
     ],
 )

@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from covey_api.task import Decision
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
 from covey_chain.signing import sign
 from covey_chain.types import RoundResult
 from covey_chain.wallet import Wallet
+from covey_cli.answer import answer
+from covey_cli.cluster import Place
+from covey_cli.errors import CommandError
 from covey_operator.keys import read_entry
 from covey_operator.kinds import (
     CLAIM,
@@ -30,6 +34,7 @@ from covey_operator.kinds import (
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
+RESULT_HASH = "0x" + "ab" * 32
 HEAD_IP = "127.77.3.1"  # an address of loopback: the test plays the validator there
 
 
@@ -187,8 +192,15 @@ async def test_a_person_decides_where_the_policy_is_manual(cluster, member):
     told = await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AwaitingApproval", "Unknown")
     assert "Join or Decline" in told.message
     await cluster.condition(TASK, planner.namespace, "wdbc", "Training", "AwaitingMembers", "False")
-    cluster.patch(TASK, other.namespace, "wdbc", {"spec": {"participation": {"decision": "Join"}}})
+    place = Place(str(cluster.server.kubeconfig), namespace=other.namespace)
+    done = answer(place, "wdbc", Decision.JOIN)
+    assert "Next: the operator sends the acceptance to the chain" in done
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AcceptedByPerson", "True")
+    await exists(cluster, POD, other.namespace, "wdbc-head")
+    assert "leaves the running task" in answer(place, "wdbc", Decision.DECLINE)
+    await gone(cluster, POD, other.namespace, "wdbc-head")
+    await cluster.condition(TASK, other.namespace, "wdbc", "Training", "DeclinedByPerson", "False")
+    assert "the pods start again" in answer(place, "wdbc", Decision.JOIN)
     await exists(cluster, POD, other.namespace, "wdbc-head")
 
 
@@ -269,9 +281,17 @@ async def test_progress_of_the_validator_shows_in_the_status(cluster, two_sites)
 
 async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, contracts):
     planner, other = two_sites
-    cluster.apply(planner.task("wdbc"))
-    for site in two_sites:
-        await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+    cluster.apply(planner.task("wdbc", validation={"metric": "auc"}))
+    stale = {
+        "round": 3, "rounds": 4, "phase": "Voting", "loss": 0.5, "metrics": {"auc": 0.8}, "bytesSent": 900,
+        "rawBytes": 1000, "payloadBytes": 10, "peers": 1, "peersConnected": 1, "etaSeconds": 75,
+    }  # fmt: skip
+    async with validator_at(HEAD_IP, stale):  # and never asked again
+        for site in two_sites:
+            await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+        for site in two_sites:
+            await cluster.condition(TASK, site.namespace, "wdbc", "Training", "RoundsRunning", "True")
+    assert (await cluster.get(TASK, other.namespace, "wdbc"))["status"]["eta"] == "1m"
     task_id = bytes.fromhex((await cluster.get(TASK, planner.namespace, "wdbc"))["status"]["taskId"][2:])
     digest = bytes(range(32))
     rewards = {planner.address: 120 * 10**18, other.address: 80 * 10**18}
@@ -287,7 +307,11 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
             "reward": str(rewards[site.address]),
             "rewardProof": ["0x" + part.hex() for part in tree.proof(site.address)],
             "round": 4,
-        }
+            "progress": {
+                "round": 4, "rounds": 4, "loss": "0.25", "metrics": {"auc": "0.9"}, "bytesSent": 1200,
+                "rawBytes": 4000, "payloadBytes": 20, "transactions": [{"purpose": "result", "hash": RESULT_HASH}],
+            },
+        }  # fmt: skip
         status = ended({"ray-head": {"outcome": "Succeeded"}, "validator": report}, 0)
         cluster.set_pod_status(site.namespace, "wdbc-head", status)
         await cluster.condition(TASK, site.namespace, "wdbc", "Settled", "Settling", "Unknown")
@@ -303,6 +327,13 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
         assert await cluster.get(POD, site.namespace, "wdbc-head") is not None, "the completed head is kept"
         assert await chain.claimed(task_id, site.address) == rewards[site.address]
     await chain.close()
+    for site in two_sites:
+        status = (await cluster.get(TASK, site.namespace, "wdbc"))["status"]
+        shown = [status[key] for key in ("rounds", "members", "loss", "metric", "bytesSent", "compressionRatio")]
+        assert shown == ["4/4", "2/2", "0.25", "auc=0.9", 1200, "200x"]
+        assert "eta" not in status
+        assert RESULT_HASH in [transaction["hash"] for transaction in status["transactions"]]
+        await cluster.condition(SUBNET, site.namespace, "eu", "ExchangeReachable", "NotStarted", "Unknown")
     status = (await cluster.get(TASK, planner.namespace, "wdbc"))["status"]
     assert (status["phase"], status["reward"], status["claimed"], status["rounds"]) == (
         "Succeeded",
@@ -460,6 +491,8 @@ async def test_a_cancelled_task_fails_at_the_others(cluster, member):
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AwaitingApproval", "Unknown")
     cluster.delete(TASK, planner.namespace, "wdbc")
     await cluster.condition(TASK, other.namespace, "wdbc", "Failed", "CancelledByPlanner", "True")
+    with pytest.raises(CommandError, match=r"no longer open: it has failed \(CancelledByPlanner\)"):
+        answer(Place(str(cluster.server.kubeconfig), namespace=other.namespace), "wdbc", Decision.JOIN)
 
 
 async def test_a_dead_chain_does_not_block_deletion_for_ever(cluster, member):

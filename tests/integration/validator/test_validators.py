@@ -56,6 +56,12 @@ async def test_three_sites_end_with_one_model_that_the_chain_knows_and_are_paid(
         said = site.termination
         assert (said["outcome"], said["round"], said["userError"]) == ("Succeeded", 4, False)
         assert said["modelDigest"] == "0x" + settled.model_digest.hex()
+        final = said["progress"]
+        assert (final["round"], final["rounds"]) == (4, 4)
+        assert float(final["loss"]) > 0
+        assert float(final["metrics"]["rmse"]) > 0
+        assert final["rawBytes"] == 4 * 4 * target(0).size
+        assert 0 < final["payloadBytes"] < final["bytesSent"]
         proof = [bytes.fromhex(sibling[2:]) for sibling in said["rewardProof"]]
         if int(said["reward"]):
             await wallet.claim(task.task_id, site.owner, int(said["reward"]), proof)
@@ -65,6 +71,21 @@ async def test_three_sites_end_with_one_model_that_the_chain_knows_and_are_paid(
         assert site.driver is not None
         assert site.driver.finish is not None
     assert sum(int(site.termination["reward"]) for site in task.sites) == settled.total_reward > 0
+
+
+async def test_terms_without_clipping_merge_the_plain_mean(convene: Convene):
+    task = await convene(
+        rounds={"count": 1}, compression={"codec": "None"}, aggregation={"clip": "None", "outerLearningRate": "1"}
+    )
+    drive(task.sites)
+    await task.start()
+    await task.all_succeed()
+    deltas = [-np.float32(0.5) * target(site.index) for site in task.sites]
+    norms = [np.linalg.norm(delta) for delta in deltas]
+    clipped = [delta * min(1.0, np.median(norms) / size) for delta, size in zip(deltas, norms, strict=True)]
+    found = model(task.sites[0])["weight"]
+    np.testing.assert_allclose(found, -np.mean(deltas, axis=0), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found, -np.mean(clipped, axis=0), rtol=1e-5, atol=1e-6), "clipping would not show"
 
 
 async def test_every_result_is_signed_by_the_session_keys(convene: Convene):

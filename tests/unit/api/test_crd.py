@@ -98,7 +98,7 @@ def columns(resource: Resource) -> list[tuple[str, int]]:
 
 def test_columns_of_a_task():
     assert columns(FEDERATED_TASK) == [
-        (name, 0) for name in ("PHASE", "ROUND", "MEMBERS", "LOSS", "RATIO", "ETA", "REWARD", "AGE")
+        (name, 0) for name in ("PHASE", "ROUND", "MEMBERS", "LOSS", "METRIC", "RATIO", "ETA", "REWARD", "AGE")
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from covey_exchange.codec import CodecSpec, DecodeError, Residual, decode, densify, encode
 from covey_exchange.manifest import Array, Manifest, TensorSpec, model_digest
-from covey_exchange.merge import RoundMerge, norm
+from covey_exchange.merge import Clip, RoundMerge, norm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,9 +28,9 @@ def payload(seed: int, scale: float = 1.0, spec: CodecSpec = SPEC) -> bytes:
     return encode(tensors(seed, scale), Residual(MANIFEST), spec, MANIFEST)
 
 
-def merged(count: int, spec: CodecSpec = SPEC) -> RoundMerge:
+def merged(count: int, spec: CodecSpec = SPEC, clip: Clip = Clip.MEDIAN_NORM) -> RoundMerge:
     payloads = [(f"site{i}", payload(i + 1, 10.0**i, spec)) for i in range(count)]
-    return RoundMerge.of_payloads(tensors(0), payloads, spec, 0.7)
+    return RoundMerge.of_payloads(tensors(0), payloads, spec, 0.7, clip)
 
 
 @given(st.permutations(range(4)))
@@ -38,14 +38,17 @@ def merged(count: int, spec: CodecSpec = SPEC) -> RoundMerge:
 def test_the_order_of_arrival_changes_nothing(arrival: list[int]) -> None:
     arrived = {f"site{i}": payload(i + 1, 10.0**i) for i in arrival}
     certificate = [f"site{i}" for i in range(4)]
-    merge = RoundMerge.of_payloads(tensors(0), [(site, arrived[site]) for site in certificate], SPEC, 0.7)
+    merge = RoundMerge.of_payloads(
+        tensors(0), [(site, arrived[site]) for site in certificate], SPEC, 0.7, Clip.MEDIAN_NORM
+    )
     assert model_digest(merge.candidate()) == model_digest(merged(4).candidate())
 
 
 def test_another_process_with_other_threads_computes_the_same_bits() -> None:
     program = (
-        "from test_merge import merged, model_digest;"
-        "m = merged(5); print(model_digest(m.candidate()).hex(), model_digest(m.without('site2')).hex())"
+        "from test_merge import Clip, merged, model_digest;"
+        "m, u = merged(5), merged(5, clip=Clip.NONE);"
+        "print(*(model_digest(x).hex() for x in (m.candidate(), m.without('site2'), u.candidate())))"
     )
     root = Path(__file__).parents[3]
     path = os.pathsep.join([str(Path(__file__).parent), str(root / "trainer_image"), str(root / "contracts")])
@@ -60,7 +63,7 @@ def test_another_process_with_other_threads_computes_the_same_bits() -> None:
         for features, threads in (("", "1"), ("AVX2 FMA3", "2"), ("AVX512F AVX512CD AVX512_SKX", "7"))
     }
     here = merged(5)
-    digests = (here.candidate(), here.without("site2"))
+    digests = (here.candidate(), here.without("site2"), merged(5, clip=Clip.NONE).candidate())
     assert prints == {" ".join(model_digest(model).hex() for model in digests) + "\n"}
 
 
@@ -76,6 +79,23 @@ def test_the_candidate_is_the_base_minus_the_clipped_mean(spec: CodecSpec) -> No
     for name in base:
         expected = base[name] - 0.7 * sum(update[name] for update in clipped) / 3
         np.testing.assert_allclose(candidate[name], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [SPEC, CodecSpec("Dense")])
+def test_without_clipping_the_updates_count_as_they_are_sent(spec: CodecSpec) -> None:
+    base = tensors(0)
+    decoded = [densify(decode(payload(i + 1, 10.0**i, spec), spec, MANIFEST, "s")) for i in range(3)]
+    merge = merged(3, spec, Clip.NONE)
+    candidate, others = merge.candidate(), merge.without("site2")
+    for name in base:
+        total = np.zeros_like(base[name])
+        for update in decoded:
+            total += update[name]
+        assert np.array_equal(candidate[name], base[name] - total / np.float32(3) * np.float32(0.7))
+        pair = decoded[0][name] + decoded[1][name]
+        assert np.array_equal(others[name], base[name] - pair / np.float32(2) * np.float32(0.7))
+    assert set(merge.keep_fractions.values()) == {1.0}
+    assert model_digest(candidate) != model_digest(merged(3, spec).candidate())
 
 
 def test_no_site_weighs_more_than_the_median() -> None:
@@ -110,7 +130,7 @@ def test_without_the_only_update_the_base_remains() -> None:
 def test_an_update_of_zeros_moves_nothing() -> None:
     zeros = {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}
     blob = encode(zeros, Residual(MANIFEST), SPEC, MANIFEST)
-    merge = RoundMerge.of_payloads(tensors(0), [("a", blob), ("b", blob)], SPEC, 0.7)
+    merge = RoundMerge.of_payloads(tensors(0), [("a", blob), ("b", blob)], SPEC, 0.7, Clip.MEDIAN_NORM)
     assert model_digest(merge.candidate()) == model_digest(tensors(0))
 
 
@@ -120,5 +140,5 @@ def test_the_norm_is_in_float64() -> None:
 
 def test_a_payload_that_is_no_update_names_its_site() -> None:
     with pytest.raises(DecodeError) as error:
-        RoundMerge.of_payloads(tensors(0), [("good", payload(1)), ("bad", b"noise")], SPEC, 0.7)
+        RoundMerge.of_payloads(tensors(0), [("good", payload(1)), ("bad", b"noise")], SPEC, 0.7, Clip.MEDIAN_NORM)
     assert error.value.site == "bad"

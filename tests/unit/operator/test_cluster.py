@@ -243,9 +243,10 @@ def test_a_ray_head_that_does_not_end_after_success_is_not_awaited_for_ever(site
     report = {"outcome": "Succeeded", "modelDigest": "0x" + "1" * 64}
     status = {**RUNNING, "containerStatuses": [terminated("validator", 0, report, finished=stamp(make.NOW))]}
     head = with_head(site, make, status)
-    assert plan(site, [head], make).report is None
-    assert plan(site, [head], make).wake_seconds == 30
+    lingering = plan(site, [head], make)
+    assert (lingering.head_ip, lingering.wake_seconds) == ("10.1.0.5", 30)
     later = plan(site, [head], make, now=make.NOW + timedelta(seconds=31))
+    assert (later.head_ip, later.reason) == (None, "RoundsDone")
     assert later.report.model_digest == "0x" + "1" * 64
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,13 +12,14 @@ from covey_api.terms import TaskTerms
 from covey_chain.types import SettlementState, TaskStatus
 from covey_operator.kinds import name_of
 from covey_operator.plan import model
-from covey_operator.plan.report import Progress, Record, Report
+from covey_operator.plan.report import Progress, Record, Report, Transaction, read_record
 from covey_operator.plan.status import TASK_TYPES
 from covey_operator.plan.task import plan_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 DIGEST = bytes(range(32))
+HASHES = ["0x" + "ab" * 32, "0x" + "cd" * 32]
 
 
 def said(plan):
@@ -208,6 +210,106 @@ def test_the_end_waits_for_the_last_result_then_claims_then_is_recorded(make):
     assert plan.action is None
     assert ("ConfigMap", "wdbc-result") in applied(plan)
     assert said(plan)["Succeeded"] == ("True", "AsExpected")
+
+
+SEEN_BEFORE = Progress(
+    round=3, rounds=4, loss=0.5, metrics={"auc": 0.8}, bytes_sent=900, raw_bytes=1000, payload_bytes=10, peers=1,
+    peers_connected=0, eta_seconds=75, phase="Voting", transactions=(Transaction(purpose="result", hash=HASHES[0]),),
+)  # fmt: skip
+LAST_WORD = {
+    "outcome": "Succeeded", "modelDigest": "0x" + DIGEST.hex(), "modelLocation": "/output/wdbc/model.safetensors",
+    "reward": str(50 * 10**18), "rewardProof": ["0x" + "22" * 32], "round": 4,
+    "progress": {
+        "round": 4, "rounds": 4, "loss": "0.25", "metrics": {"auc": "0.9"}, "bytesSent": 1200, "rawBytes": 4000,
+        "payloadBytes": 20, "transactions": [{"purpose": "result", "hash": HASHES[1]}],
+    },
+}  # fmt: skip
+
+
+def head_that_ended(make, message, exit_code=0):
+    """The pods of a task of which the head has ended."""
+    pods = {name_of(pod): pod for pod in plan_task(make.task(), started(make)).apply if pod["kind"] == "Pod"}
+    state = {"terminated": {"exitCode": exit_code, "finishedAt": "2026-11-23T11:59:00Z"}}
+    validator = {"name": "validator", "state": {"terminated": {**state["terminated"], "message": json.dumps(message)}}}
+    pods["wdbc-head"]["metadata"]["uid"] = "uid-of-head"
+    pods["wdbc-head"]["status"] = {
+        "phase": "Failed" if exit_code else "Succeeded",
+        "containerStatuses": [{"name": "ray-head", "state": state}, validator],
+    }
+    return make.children(pods=pods)
+
+
+def recorded(plan):
+    return read_record(next(obj for obj in plan.apply if name_of(obj) == "wdbc-result"))
+
+
+def figures(status):
+    return (status.rounds, status.members, status.loss, status.metrics, status.bytes_sent, status.compression_ratio)
+
+
+FINAL = ("4/4", "2/2", "0.25", {"auc": "0.9"}, 1200, "200x")
+
+
+def test_the_last_word_of_the_validator_stands_in_the_status_and_no_time_is_left(make):
+    seen = {"children": head_that_ended(make, LAST_WORD), "progress": SEEN_BEFORE}
+    plan = plan_task(make.task(), started(make, **seen))
+    assert figures(plan.status) == FINAL
+    record = recorded(plan)
+    for settlement, claimed in ((None, {}), (last(), {}), (last(), {make.OWN: 50 * 10**18})):
+        plan = plan_task(make.task(), started(make, settlement, record=record, claimed=claimed))
+        assert figures(plan.status) == FINAL
+        assert plan.status.eta is None
+        assert [sent.hash for sent in plan.status.transactions] == HASHES
+    record = recorded(plan)
+    blind = make.task_seen(own=None, chain=None, problem=model.Problem(Reason("RpcUnavailable"), "x"), record=record)
+    status = plan_task(make.task(), blind).status
+    assert status.phase == "Succeeded"
+    assert figures(status) == FINAL
+    assert status.eta is None
+
+
+def test_an_end_that_was_never_asked_about_has_the_same_figures(make):
+    plan = plan_task(make.task(), started(make, children=head_that_ended(make, LAST_WORD)))
+    assert figures(plan.status) == FINAL
+
+
+def test_the_last_answer_must_do_where_the_last_word_has_no_figures(make):
+    message = {key: value for key, value in LAST_WORD.items() if key != "progress"}
+    seen = {"children": head_that_ended(make, message), "progress": SEEN_BEFORE}
+    record = recorded(plan_task(make.task(), started(make, **seen)))
+    status = plan_task(make.task(), started(make, last(), record=record)).status
+    assert figures(status) == ("4/4", "2/2", "0.5", {"auc": "0.8"}, 900, "100x")
+    assert status.eta is None
+
+
+def test_a_task_that_failed_has_no_time_left_either(make):
+    message = {"outcome": "Failed", "reason": "ProgramError", "message": "boom", "userError": True}
+    seen = {"children": head_that_ended(make, message, 2), "progress": SEEN_BEFORE}
+    plan = plan_task(make.task(), started(make, **seen))
+    assert (plan.status.phase, plan.status.loss, plan.status.eta) == ("Failed", "0.5", None)
+    again = plan_task(make.task(), started(make, record=recorded(plan)))
+    assert (again.status.phase, again.status.loss, again.status.eta) == ("Failed", "0.5", None)
+
+
+def test_peers_that_leave_after_the_last_round_are_no_alarm(make):
+    pods = head_that_ended(make, LAST_WORD).pods
+    ready = {"phase": "Running", "podIP": "10.1.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
+    pods["wdbc-head"]["status"] = ready
+    for pod in plan_task(make.task(), started(make, children=make.children(pods=pods))).apply:
+        if pod["kind"] == "Pod":
+            pods[name_of(pod)] = {**pod, "status": ready}
+    done = SEEN_BEFORE.model_copy(update={"round": 4, "phase": "Settling"})
+    plan = plan_task(make.task(), started(make, children=make.children(pods=pods), progress=done))
+    assert said(plan)["ClusterReady"] == ("True", "AsExpected")
+    assert said(plan)["Training"] == ("False", "RoundsDone")
+    assert plan.status.message == "All rounds are done: Settling."
+
+
+def test_the_metric_that_the_task_names_is_shown(make):
+    spec = make.task_spec(validation={"metric": "auc"})
+    record = DONE.model_copy(update={"progress": SEEN_BEFORE})
+    assert plan_task(make.task(spec), started(make, record=record)).status.metric == "auc=0.8"
+    assert plan_task(make.task(), started(make, record=record)).status.metric is None
 
 
 def test_success_needs_the_settled_model(make):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
-from covey_chain.merkle import leaf
+from covey_chain.merkle import RewardTree, leaf
+from covey_operator.plan.report import Report
 from covey_validator import output, status
 from covey_validator.errors import TaskFailed
 from covey_validator.progress import Progress
@@ -17,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from round_bus import addresses
 from safetensors.numpy import load_file
-from validator_world import OWNERS, model, record
+from validator_world import OWNERS, TASK_ID, model, record
 
 
 @pytest.mark.parametrize(
@@ -42,12 +44,62 @@ def test_the_first_poster_rotates():
 
 def test_the_termination_message_proves_the_reward():
     found = record(4, bytes(32), last=True)
-    said = output.success(found, OWNERS[1], "/output/numbers/model.safetensors")
-    node = leaf(found.task_id, OWNERS[1], int(said["reward"]))
+    said = output.success(found, OWNERS[1], "/output/numbers/model.safetensors", Progress("numbers"))
+    assert proved(said, found.task_id, OWNERS[1]) == found.reward_root
+
+
+def proved(said: dict[str, Any], task_id: bytes, site: str) -> bytes:
+    """The root that the proof in a termination message leads to."""
+    node = leaf(task_id, site, int(said["reward"]))
     for sibling in said["rewardProof"]:
         other = bytes.fromhex(sibling[2:])
         node = keccak(min(node, other) + max(node, other))
-    assert node == found.reward_root
+    return node
+
+
+def test_the_termination_message_has_the_final_figures():
+    progress = Progress(
+        "numbers", rounds=4, round=4, loss=0.123456789, metrics={"auc": 0.5, "bad": float("nan")},
+        raw_bytes=400, payload_bytes=2, bytes_before=5, bytes_now=7, transactions=[("result", "0x" + "ab" * 32)],
+    )  # fmt: skip
+    said = output.success(record(4, bytes(32), last=True), OWNERS[0], "/output/model", progress)
+    assert said["progress"] == {
+        "round": 4, "rounds": 4, "loss": "0.123456789", "metrics": {"auc": "0.5", "bad": "nan"},
+        "bytesSent": 12, "rawBytes": 400, "payloadBytes": 2,
+        "transactions": [{"purpose": "result", "hash": "0x" + "ab" * 32}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["metric {}", "µ" * 40 + "{}", "m" * 4000 + "{}", '"' * 200 + "{}"])
+def test_with_64_members_and_many_metrics_nothing_that_earns_money_is_cut_off(tmp_path: Path, name: str):
+    sites = addresses(64)
+    rewards = {site: 10**30 + index for index, site in enumerate(sites)}
+    tree = RewardTree(rewards, TASK_ID)
+    last = record(4, b"\xff" * 32, last=True).model_copy(
+        update={"round": 100_000, "rewards": rewards, "reward_root": tree.root}
+    )
+    progress = Progress(
+        "numbers", rounds=100_000, round=100_000, loss=-1.23456789e-300, raw_bytes=2**60, payload_bytes=2**55,
+        bytes_now=2**60, metrics={name.format(i): -1.23456789e-300 for i in range(100)},
+        transactions=[("result", f"0x{i:064x}") for i in range(200)],
+    )  # fmt: skip
+    location = f"/output/{'t' * 47}/model.safetensors"
+    log = tmp_path / "termination"
+    output.write_termination(log, output.success(last, sites[17], location, progress))
+    assert len(log.read_bytes()) <= 4096
+    said = json.loads(log.read_text())
+    assert len(said["rewardProof"]) == 6
+    assert proved(said, last.task_id, sites[17]) == tree.root
+    assert (said["modelDigest"], said["modelLocation"]) == ("0x" + "ff" * 32, location)
+    assert said["message"].endswith(location), "whole, because metrics give way"
+    assert said["progress"]["loss"] == "-1.23456789e-300"
+    assert said["progress"]["transactions"][-1]["hash"] == f"0x{199:064x}"
+    assert len(said["progress"]["metrics"]) <= 32
+    if len(name) < 60:
+        assert said["progress"]["metrics"]
+    report = Report.model_validate(said)
+    assert report.progress is not None
+    assert report.progress.bytes_sent == 2**60
 
 
 def test_a_long_message_is_cut_to_what_kubernetes_keeps(tmp_path: Path):
