@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+_SHOWN_DECIMALS = 4
 _DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
 
 
@@ -25,6 +26,12 @@ def token_amount(units: int, decimals: int) -> str:
     whole, rest = divmod(units, 10**decimals)
     places = str(rest).zfill(decimals).rstrip("0") if rest else ""
     return f"{whole}.{places}" if places else str(whole)
+
+
+def token_words(units: int, decimals: int) -> str:
+    """Base units (not negative) as whole tokens for people: rounded down to four decimal places."""
+    dust = 10 ** max(0, decimals - _SHOWN_DECIMALS)
+    return token_amount(units - units % dust, decimals)
 
 
 def ratio(text: str) -> Fraction:

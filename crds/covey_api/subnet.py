@@ -250,7 +250,7 @@ class SubnetStatus(ApiModel):
     address: Annotated[Address | None, Field(description="The member's owner address.")] = None
     stake: Annotated[Amount | None, Field(description="Stake held on chain, in whole tokens.")] = None
     held: Annotated[Amount | None, Field(description="Part of the stake held back provisionally.")] = None
-    earned: Annotated[Amount | None, Field(description="Rewards claimed so far, in whole tokens.")] = None
+    earned: Annotated[Amount | None, Field(description="Rewards claimed so far, in whole tokens, rounded down.")] = None
     slashed: Annotated[Amount | None, Field(description="Stake lost for good.")] = None
     balance: Annotated[Amount | None, Field(description="Free tokens in the wallet.")] = None
     block: Annotated[

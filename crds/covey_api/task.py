@@ -308,7 +308,7 @@ class TaskStatus(ApiModel):
         Field(description="float32 bytes of the updates by their bytes as sent, for people: 103x."),
     ] = None
     eta: Annotated[Text | None, Field(description="Estimated time left.")] = None
-    reward: Annotated[Amount | None, Field(description="Reward of this member, in whole tokens.")] = None
+    reward: Annotated[Amount | None, Field(description="Reward of this member, in whole tokens, rounded down.")] = None
     claimed: Annotated[Amount | None, Field(description="Part of the reward that has been paid.")] = None
     restarts: Annotated[Count | None, Field(description="How often the head pod was started again.")] = None
     model: Annotated[ModelStatus | None, Field(description="The finished model.")] = None

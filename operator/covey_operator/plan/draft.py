@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from covey_api.quantity import token_amount
+from covey_api.quantity import token_words
 from covey_api.status import Reason
 from covey_api.task import ModelStatus, Phase, TaskStatus, TransactionStatus
 
@@ -92,21 +92,24 @@ class TaskDraft:
         self.set(
             planner=published.planner,
             transactions=mine[-MAX_TRANSACTIONS:],
-            claimed=token_amount(claimed, on_chain.decimals) if claimed else None,
+            claimed=token_words(claimed, on_chain.decimals) if claimed else None,
             round=settled_round or None,
             rounds=f"{settled_round}/{published.rounds}" if settled_round else None,
         )
 
     def show_progress(self, progress: Progress, decimals: int | None = None) -> None:
-        """What the validator says about the rounds; `decimals` of the bounty's token where they are known."""
+        """What the validator says about the rounds; `decimals` of the bounty's token where they are known.
+
+        It says 0 rounds until it has read the task.
+        """
         ratio = None
         if progress.raw_bytes and progress.payload_bytes:
             ratio = f"{progress.raw_bytes / progress.payload_bytes:.0f}x"
         rounds = None
-        if progress.round is not None and progress.rounds is not None:
+        if progress.round is not None and progress.rounds:
             rounds = f"{progress.round}/{progress.rounds}"
         members = None
-        if progress.peers is not None and progress.peers_connected is not None:
+        if progress.rounds and progress.peers is not None and progress.peers_connected is not None:
             members = f"{progress.peers_connected + 1}/{progress.peers + 1}"
         self.set(
             round=progress.round,
@@ -117,7 +120,7 @@ class TaskDraft:
             metrics={name: number_words(value) for name, value in sorted(progress.metrics.items())[:MAX_METRICS]},
             bytes_sent=progress.bytes_sent,
             compression_ratio=ratio,
-            reward=token_amount(int(progress.reward), decimals) if progress.reward and decimals is not None else None,
+            reward=token_words(int(progress.reward), decimals) if progress.reward and decimals is not None else None,
             eta=duration_words(progress.eta_seconds) if progress.eta_seconds is not None else None,
         )
         known = self._status.get("transactions", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from covey_api.quantity import token_amount
+from covey_api.quantity import token_words
 from covey_api.status import ConditionStatus, Reason
 from covey_api.task import Decision, TaskSpec
 
@@ -235,10 +235,10 @@ def _settle(draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, r
         )
         return draft.fail(Reason.MODEL_MISMATCH, text, failed)
     reward, claimed = int(report.reward), on_chain.claimed.get(own.address, 0)
-    draft.set(reward=token_amount(reward, on_chain.decimals))
+    draft.set(reward=token_words(reward, on_chain.decimals))
     draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
     if claimed >= reward:
-        paid = token_amount(claimed, on_chain.decimals)
+        paid = token_words(claimed, on_chain.decimals)
         draft.record(record.model_copy(update={"settled": True, "claimed": paid}))
         draft.conditions.true(SETTLED, Reason.REWARD_CLAIMED, "The result is settled on chain and the reward is paid.")
         draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, "The model is trained, settled, and on the output volume.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from covey_api.quantity import token_amount, token_units
+from covey_api.quantity import token_amount, token_units, token_words
 from covey_api.status import ConditionStatus, Reason
 from covey_api.subnet import SubnetMember, SubnetSpec, SubnetStatus
 from covey_api.task import Bounty, TaskSpec
@@ -225,8 +225,8 @@ def _figures(seen: SubnetSeen) -> dict[str, object]:
     )
     return {
         "stake": token_amount(member.stake, chain.decimals) if member is not None else None,
-        "earned": token_amount(earned, chain.decimals),
-        "balance": token_amount(seen.balance, chain.decimals) if seen.balance is not None else None,
+        "earned": token_words(earned, chain.decimals),
+        "balance": token_words(seen.balance, chain.decimals) if seen.balance is not None else None,
         "block": chain.block,
         "members": [
             SubnetMember(

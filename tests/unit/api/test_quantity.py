@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from covey_api.quantity import duration_seconds, ratio, token_amount, token_units
+from covey_api.quantity import duration_seconds, ratio, token_amount, token_units, token_words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,13 @@ def test_amounts_come_back_exactly(units: int, decimals: int):
 )
 def test_amounts_read_as_people_write_them(units: int, decimals: int, text: str):
     assert token_amount(units, decimals) == text
+
+
+def test_amounts_for_people_are_short_and_never_too_much():
+    assert token_words(1681_928721153198454506, 18) == "1681.9287"
+    assert token_words(99_999, 18) == "0"
+    assert token_words(1_500_000, 6) == "1.5"
+    assert token_words(123, 2) == "1.23"
 
 
 def test_an_amount_finer_than_the_token_is_refused():
