@@ -17,8 +17,7 @@ import numpy as np
 
 from covey_exchange.codec import CodecSpec, Sparse, Update, codec_for
 from covey_exchange.manifest import Array, Manifest
-
-_LANES = 4096
+from covey_exchange.norm import norm as norm_of
 
 
 class Clip(StrEnum):
@@ -110,18 +109,8 @@ class RoundMerge:
 
 
 def norm(update: Update) -> float:
-    """L2 norm over all tensors in float64, correctly rounded sums of lane-wise partial sums."""
-    return math.sqrt(math.fsum(_sum_of_squares(part) for _, part in sorted(update.items())))
-
-
-def _sum_of_squares(part: Sparse | Array) -> float:
-    """Sum of squares: lane-wise in the order of elements (elementwise additions only), then `fsum` over the lanes."""
-    values = part.values if isinstance(part, Sparse) else part.reshape(-1)
-    lanes = np.zeros(_LANES, dtype=np.float64)
-    for start in range(0, values.size, _LANES):
-        row = values[start : start + _LANES].astype(np.float64)
-        lanes[: row.size] += row * row
-    return math.fsum(lanes)
+    """L2 norm of an update; what is not kept is zero."""
+    return norm_of(part.values if isinstance(part, Sparse) else part for part in update.values())
 
 
 def _scaled(update: Update, factor: float) -> Update:

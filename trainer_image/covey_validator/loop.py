@@ -190,7 +190,7 @@ class RoundLoop:
         node = self._node
         residual = await asyncio.to_thread(node.store.residual, node.manifest)
         try:
-            residual.values = residual.plus(outcome.delta)
+            residual.absorb(outcome.delta, node.codec.feedback)
         except NonFiniteUpdate as error:
             _log.warning("the late update of round %d is dropped: %s", number, error)
             return

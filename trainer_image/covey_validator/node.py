@@ -63,7 +63,7 @@ class Node:
         Raises:
             DecodeError: it is no canonical update; names the site.
         """
-        return decode(update.payload, self.codec, self.manifest, update.site)
+        return decode(update.payload, self.codec.at_round(update.header.round), self.manifest, update.site)
 
 
 @dataclass(frozen=True)

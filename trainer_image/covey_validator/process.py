@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from covey_api.status import Reason
 from covey_chain import signing
 from covey_chain.errors import BadWalletKey, ChainError
-from covey_exchange.codec import codec_for
+from covey_exchange.codec import kernels, max_bytes
 from covey_exchange.exchange import Exchange
 from covey_exchange.manifest import Manifest
 from covey_exchange.tls import TlsFiles
@@ -62,6 +62,7 @@ class Validator:
             await stack.enter_async_context(status.serve(self.progress, settings.status_listen, self._refresh))
             key = _session_key(settings.session_key_file)
             store = Store(settings.state_dir, self._site)
+            kernels.cache_in(settings.state_dir / "kernels")
             self._count_on(store)
             link = ChainLink(settings.chain, key, settings.state_dir / "journal.json")
             stack.push_async_callback(link.close)
@@ -130,7 +131,7 @@ class Validator:
             peers=[site.peer for site in known.sites],
             tls=TlsFiles(settings.tls_key_file, settings.tls_cert_file),
             listen=settings.exchange.listen,
-            max_update_bytes=codec_for(known.codec, manifest).max_bytes,
+            max_update_bytes=max_bytes(known.codec, manifest),
             egress_bits_per_second=cap * 1e6 if cap else None,
         )
         for number in store.open_rounds():

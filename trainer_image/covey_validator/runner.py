@@ -217,7 +217,9 @@ class Runner:
         node, setting = self._node, self._setting
         residual = await asyncio.to_thread(node.store.residual, node.manifest)
         try:
-            payload = await asyncio.to_thread(encode, self._outcome.delta, residual, node.codec, node.manifest)
+            payload = await asyncio.to_thread(
+                encode, self._outcome.delta, residual, node.codec.at_round(self.round), node.manifest
+            )
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(node.store.put_update, self.round, payload, residual)
@@ -242,7 +244,7 @@ class Runner:
         assert self._outcome is not None
         residual = await asyncio.to_thread(self._node.store.residual, self._node.manifest)
         try:
-            residual.values = residual.plus(self._outcome.delta)
+            residual.absorb(self._outcome.delta, self._node.codec.feedback)
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(self._node.store.put_absorbed, self.round, residual)

@@ -142,7 +142,7 @@ class Task(ApiModel):
         """Codec of the updates."""
         compression = self.terms.compression
         if compression.codec == CodecName.NONE:
-            return CodecSpec(DENSE)
+            return CodecSpec(DENSE, value_bits=32)
         return CodecSpec(SPARSELOCO, ratio(compression.density), compression.value_bits)
 
     @property

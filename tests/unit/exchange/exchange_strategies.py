@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 DENSITIES = [Fraction(1, 1000), Fraction(1, 64), Fraction(1, 20), Fraction(1, 3), Fraction(2, 3), Fraction(1)]
 
 specs = st.one_of(
-    st.just(CodecSpec("Dense")),
+    st.builds(CodecSpec, st.just("Dense"), value_bits=st.sampled_from([32, 16, 8])),
+    st.builds(
+        CodecSpec, st.just("DGC"), st.sampled_from(DENSITIES), momentum=st.sampled_from([Fraction(0), Fraction(9, 10)])
+    ),
     st.builds(
         CodecSpec,
         st.just("SparseLoCo"),

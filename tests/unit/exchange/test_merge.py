@@ -67,7 +67,7 @@ def test_another_process_with_other_threads_computes_the_same_bits() -> None:
     assert prints == {" ".join(model_digest(model).hex() for model in digests) + "\n"}
 
 
-@pytest.mark.parametrize("spec", [SPEC, CodecSpec("Dense")])
+@pytest.mark.parametrize("spec", [SPEC, CodecSpec("Dense", value_bits=32)])
 def test_the_candidate_is_the_base_minus_the_clipped_mean(spec: CodecSpec) -> None:
     base = tensors(0)
     decoded = [densify(decode(payload(i + 1, 10.0**i, spec), spec, MANIFEST, "s")) for i in range(3)]
@@ -81,7 +81,7 @@ def test_the_candidate_is_the_base_minus_the_clipped_mean(spec: CodecSpec) -> No
         np.testing.assert_allclose(candidate[name], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", [SPEC, CodecSpec("Dense")])
+@pytest.mark.parametrize("spec", [SPEC, CodecSpec("Dense", value_bits=32)])
 def test_without_clipping_the_updates_count_as_they_are_sent(spec: CodecSpec) -> None:
     base = tensors(0)
     decoded = [densify(decode(payload(i + 1, 10.0**i, spec), spec, MANIFEST, "s")) for i in range(3)]

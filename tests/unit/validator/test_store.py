@@ -141,7 +141,7 @@ def test_settling_again_after_a_crash_changes_nothing(store: Store, tmp_path: Pa
 
 def test_a_late_delta_is_there_in_the_next_round(store: Store):
     residual = store.residual(MANIFEST)
-    residual.values = residual.plus(model(1.0))
+    residual.absorb(model(1.0), task().codec.feedback)
     store.put_absorbed(1, residual)
     assert store.is_absorbed(1)
     store.finish_round(record(1, bytes(32)), MANIFEST)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from covey_exchange.codec.dense import Dense
+from covey_exchange.codec.dgc import Dgc
 from covey_exchange.codec.errors import (
     CodecError,
     DecodeError,
@@ -19,20 +20,26 @@ from covey_exchange.codec.errors import (
     TrailingBytes,
     WrongLength,
 )
+from covey_exchange.codec.int8 import Int8
+from covey_exchange.codec.kernels import NUMPY, Kernels, for_model
 from covey_exchange.codec.residual import Residual
 from covey_exchange.codec.sparseloco import SparseLoCo
-from covey_exchange.codec.spec import DENSE, SPARSELOCO, CodecSpec
+from covey_exchange.codec.spec import DENSE, DGC, SPARSELOCO, CodecSpec, Feedback
 from covey_exchange.codec.update import Sparse, Update, densify
 from covey_exchange.manifest import Array, Manifest
 
 __all__ = [
     "DENSE",
+    "DGC",
+    "NUMPY",
     "SPARSELOCO",
     "Codec",
     "CodecError",
     "CodecSpec",
     "DecodeError",
+    "Feedback",
     "InvalidSpec",
+    "Kernels",
     "NonCanonical",
     "NonFinite",
     "NonFiniteUpdate",
@@ -48,6 +55,8 @@ __all__ = [
     "decode",
     "densify",
     "encode",
+    "for_model",
+    "max_bytes",
 ]
 
 
@@ -68,19 +77,40 @@ class Codec(Protocol):
         ...
 
 
-def codec_for(spec: CodecSpec, manifest: Manifest) -> Codec:
-    """The codec that a spec names, for one model."""
-    return SparseLoCo(spec, manifest) if spec.codec == SPARSELOCO else Dense(manifest)
+def codec_for(spec: CodecSpec, manifest: Manifest, kernels: Kernels | None = None) -> Codec:
+    """The codec that a spec names, for one model.
+
+    Args:
+        spec: of one round (`CodecSpec.at_round`).
+        manifest: names and shapes of the model.
+        kernels: implementation of the loops; left out, the one that suits the model's size.
+    """
+    if spec.codec == DENSE:
+        return Int8(manifest) if spec.value_bits == 8 else Dense(manifest, "<f2" if spec.value_bits == 16 else "<f4")
+    kind = Dgc if spec.codec == DGC else SparseLoCo
+    return kind(spec, manifest, kernels or for_model(manifest.parameters))
 
 
-def encode(update: Mapping[str, Array], residual: Residual, spec: CodecSpec, manifest: Manifest) -> bytes:
-    """Compress one site's pseudo-gradient together with its error feedback (SparseLoCo, arXiv:2508.15706).
+def max_bytes(spec: CodecSpec, manifest: Manifest) -> int:
+    """The length that no update of a task exceeds; in a warm-up the first rounds' are the longest."""
+    return codec_for(spec.at_round(1), manifest, NUMPY).max_bytes
+
+
+def encode(
+    update: Mapping[str, Array],
+    residual: Residual,
+    spec: CodecSpec,
+    manifest: Manifest,
+    kernels: Kernels | None = None,
+) -> bytes:
+    """Compress one site's pseudo-gradient together with its error feedback.
 
     Args:
         update: tensor name -> float32 pseudo-gradient in the manifest's shape.
         residual: error feedback; takes the update in, and stages what is sent until `residual.settle(accepted)`.
-        spec: codec and density.
+        spec: codec and parameters, of one round (`CodecSpec.at_round`).
         manifest: names and shapes of the model.
+        kernels: implementation of the loops; left out, the one that suits the model's size.
 
     Returns:
         The canonical bytes: one valid encoding of each update.
@@ -91,9 +121,10 @@ def encode(update: Mapping[str, Array], residual: Residual, spec: CodecSpec, man
         ResidualUnsettled: the previous update has not been settled.
         Whatever is raised, the residual is as it was.
     """
-    values = residual.plus(update)
-    payload, sent = codec_for(spec, manifest).compress(values)
-    residual.stage(values, sent)
+    kernels = kernels or for_model(manifest.parameters)
+    residual.absorb(update, spec.feedback, kernels)
+    payload, sent = codec_for(spec, manifest, kernels).compress(residual.values)
+    residual.stage(sent)
     return payload
 
 
@@ -102,7 +133,7 @@ def decode(payload: bytes, spec: CodecSpec, manifest: Manifest, site: str) -> Up
 
     Args:
         payload: untrusted bytes; their length is checked against the manifest before anything is allocated.
-        spec: the task's codec.
+        spec: the task's codec, of one round (`CodecSpec.at_round`).
         manifest: names and shapes of the model.
         site: owner address of the sender, for errors.
 

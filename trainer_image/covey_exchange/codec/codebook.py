@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from covey_exchange.codec.errors import NonCanonical, NonFinite
 from covey_exchange.manifest import Array
 
+CODEBOOK_BYTES = 8
 ITERATIONS_MAX = 64
 SMALLEST_NORMAL = np.finfo(np.float32).smallest_normal
 
@@ -59,3 +61,29 @@ def _level(total: np.float64, count: int) -> np.float32:
 def levels(codebook: Codebook, high: NDArray[np.bool_]) -> Array:
     """The magnitude of each value, given which of them take the high level."""
     return np.where(high, codebook.high, codebook.low)
+
+
+def write(codebook: Codebook) -> bytes:
+    """Both levels, float32, little-endian."""
+    return np.array([codebook.low, codebook.high], dtype="<f4").tobytes()
+
+
+def read(data: bytes, high: NDArray[np.bool_], site: str, tensor: str | None) -> Array:
+    """The magnitude of each value, given which of them take the high level; raises a `DecodeError`.
+
+    Levels are finite, not subnormal, not negative, and low <= high; two different levels are both used; of two equal
+    ones only the low is.
+    """
+    low, top = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    if not (np.isfinite(low) and np.isfinite(top)):
+        raise NonFinite(site, tensor, f"levels {low} and {top}")
+    for level in (low, top):
+        if np.signbit(level) or 0 < level < SMALLEST_NORMAL:
+            raise NonCanonical(site, tensor, f"level {level} is negative or subnormal")
+    if low > top:
+        raise NonCanonical(site, tensor, f"low level {low} above high level {top}")
+    if low == top and bool(high.any()):
+        raise NonCanonical(site, tensor, "a high level that equals the low one is used")
+    if low < top and (bool(high.all()) or not bool(high.any())):
+        raise NonCanonical(site, tensor, "one of two levels is not used")
+    return levels(Codebook(low, top, low), high)

@@ -1,13 +1,15 @@
 """Error feedback: what compression left out comes back in later rounds (Karimireddy et al. 2019, arXiv:1901.09847).
 
-e <- decay * e + delta before encoding. What was sent leaves e only when the round is certified and accepted; if the
-update was late, left out or the round was discarded, it stays and is sent again.
+e <- decay * e + delta before encoding; with momentum (DGC, arXiv:1712.01887) u <- m * u + delta, e <- e + u. What was
+sent leaves e, and u becomes zero there, only when the round is certified and accepted; if the update was late, left out
+or the round was discarded, it stays and is sent again.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from covey_exchange.codec.errors import NonFiniteUpdate, ResidualCorrupt, ResidualUnsettled
+from covey_exchange.codec.kernels import NUMPY, Kernels
+from covey_exchange.codec.spec import Feedback
 from covey_exchange.codec.update import Sparse, Update
 from covey_exchange.manifest import Array, Manifest, ManifestError
-
-DECAY = 0.95
+from covey_exchange.norm import norm
 
 _VALUES = "residual/"
+_MOMENTUM = "momentum/"
 _DENSE = "staged.dense/"
 _INDICES = "staged.indices/"
 _LEVELS = "staged.values/"
@@ -31,40 +35,43 @@ class Residual:
     """The error feedback of one site; float32, same names and shapes as the model.
 
     Attributes:
-        values: tensor name -> e.
+        values: tensor name -> e, contiguous.
+        momentum: tensor name -> u; None before the first update of a codec that has momentum.
         staged: what the last encoded update sent, until `settle`; None when settled.
     """
 
-    def __init__(self, manifest: Manifest, decay: float = DECAY) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.decay = np.float32(decay)
         self.values: dict[str, Array] = {t.name: np.zeros(t.shape, dtype=np.float32) for t in manifest}
+        self.momentum: dict[str, Array] | None = None
         self.staged: Update | None = None
 
-    def plus(self, update: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute decay * e + update as new arrays; e stays.
+    def absorb(self, update: Mapping[str, Array], feedback: Feedback, kernels: Kernels = NUMPY) -> None:
+        """Add an update, in place.
 
         Raises:
             ManifestError: names or shapes differ from the model's.
             NonFiniteUpdate: the sum has NaN or infinity; names the tensor and the first index.
             ResidualUnsettled: the last update has not been settled.
+            Whatever is raised, the residual is as it was.
         """
         if self.staged is not None:
             raise ResidualUnsettled("the last update is neither accepted nor discarded: call settle() first")
         self.manifest.check(update)
-        result: dict[str, Array] = {}
-        for name, e in self.values.items():
-            with np.errstate(over="ignore", invalid="ignore"):
-                total = np.asarray(e * self.decay + update[name])
-            bad = np.flatnonzero(~np.isfinite(total))
-            if len(bad):
-                raise NonFiniteUpdate(name, int(bad[0]))
-            result[name] = total
-        return result
+        added = {name: np.ascontiguousarray(update[name]) for name in self.values}
+        if feedback.max_norm is not None:
+            added = _clipped(added, float(feedback.max_norm))
+        momentum = None
+        if feedback.momentum is not None:
+            before = self.momentum or {name: np.zeros_like(e) for name, e in self.values.items()}
+            momentum = {name: np.empty_like(u) for name, u in before.items()}
+            _add(before, added, feedback.momentum, momentum, kernels)
+            added = momentum
+        _add(self.values, added, feedback.decay, self.values, kernels)
+        self.momentum = momentum
 
-    def stage(self, values: dict[str, Array], sent: Update) -> None:
-        """Take `values` (from `plus`) as the new e, of which `sent` is on its way."""
-        self.values = values
+    def stage(self, sent: Update) -> None:
+        """Remember what of e is on its way."""
         self.staged = sent
 
     def settle(self, accepted: bool) -> None:
@@ -77,11 +84,15 @@ class Residual:
             raise ResidualUnsettled("no update is staged: encode() first")
         if accepted:
             for name, part in self.staged.items():
-                e = self.values[name]
+                e, u = self.values[name], self.momentum[name] if self.momentum else None
                 if isinstance(part, Sparse):
                     e.reshape(-1)[part.indices] -= part.values
+                    if u is not None:
+                        u.reshape(-1)[part.indices] = 0
                 else:
                     self.values[name] = np.asarray(e - part)
+                    if u is not None:
+                        u.fill(0)
         self.staged = None
 
     def save(self, path: Path) -> None:
@@ -89,13 +100,19 @@ class Residual:
         arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
         for name, value in self.values.items():
             arrays[_VALUES + name] = np.ascontiguousarray(value)
+        for name, value in (self.momentum or {}).items():
+            arrays[_MOMENTUM + name] = np.ascontiguousarray(value)
         for name, part in (self.staged or {}).items():
             if isinstance(part, Sparse):
                 arrays[_INDICES + name] = part.indices
                 arrays[_LEVELS + name] = part.values
             else:
                 arrays[_DENSE + name] = np.ascontiguousarray(part)
-        metadata = {"manifest": self.manifest.digest.hex(), "staged": str(self.staged is not None)}
+        metadata = {
+            "manifest": self.manifest.digest.hex(),
+            "momentum": str(self.momentum is not None),
+            "staged": str(self.staged is not None),
+        }
         temporary = path.with_name(path.name + ".new")
         save_file(arrays, temporary, metadata)
         _fsync(temporary)
@@ -103,7 +120,7 @@ class Residual:
         _fsync(path.parent)
 
     @classmethod
-    def load(cls, path: Path, manifest: Manifest, decay: float = DECAY) -> Residual:
+    def load(cls, path: Path, manifest: Manifest) -> Residual:
         """Read what `save` wrote.
 
         Raises:
@@ -118,15 +135,41 @@ class Residual:
             raise ResidualCorrupt(str(path), str(error)) from error
         if metadata.get("manifest") != manifest.digest.hex():
             raise ResidualCorrupt(str(path), "belongs to another model")
-        residual = cls(manifest, decay)
+        residual = cls(manifest)
         try:
             residual.values = {tensor.name: arrays[_VALUES + tensor.name] for tensor in manifest}
             manifest.check(residual.values)
+            if metadata.get("momentum") == str(True):
+                residual.momentum = {tensor.name: arrays[_MOMENTUM + tensor.name] for tensor in manifest}
+                manifest.check(residual.momentum)
             if metadata.get("staged") == str(True):
                 residual.staged = {tensor.name: _staged(arrays, tensor.name, tensor.shape) for tensor in manifest}
         except (KeyError, ManifestError) as error:
             raise ResidualCorrupt(str(path), f"incomplete: {error}") from error
         return residual
+
+
+def _add(
+    before: Mapping[str, Array], added: Mapping[str, Array], decay: Fraction, out: Mapping[str, Array], kernels: Kernels
+) -> None:
+    """Write decay * before + added to `out`, unless some of it is not finite."""
+    factor = np.float32(float(decay))
+    for name, old in before.items():
+        bad = kernels.first_not_finite(old.reshape(-1), added[name].reshape(-1), factor)
+        if bad >= 0:
+            raise NonFiniteUpdate(name, bad)
+    for name, old in before.items():
+        kernels.accumulate(old.reshape(-1), added[name].reshape(-1), factor, out[name].reshape(-1))
+
+
+def _clipped(update: dict[str, Array], max_norm: float) -> dict[str, Array]:
+    """The update, scaled down to the norm if it exceeds it; values that are not finite stay so and are found later."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = norm(update.values())
+    if not length > max_norm:
+        return update
+    factor = np.float32(max_norm / length)
+    return {name: np.asarray(value * factor) for name, value in update.items()}
 
 
 def _staged(arrays: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Sparse | Array:
