@@ -141,6 +141,19 @@ Share = Annotated[
         lambda text: 0 <= ratio(text) <= 1,
     ),
 ]
+BelowOne = Annotated[
+    Ratio,
+    Rule(
+        f"[{_RATIO_IN_CEL}].all(x, x < 1.0)",
+        "must be at least 0 and less than 1",
+        lambda text: 0 <= ratio(text) < 1,
+    ),
+]
+PositiveDecimal = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", max_length=19),
+    Rule("double(self) > 0.0", "must be greater than 0", lambda text: ratio(text) > 0),
+]
 LearningRate = Annotated[
     Ratio,
     Rule(

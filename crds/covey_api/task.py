@@ -11,6 +11,7 @@ from covey_api.base import (
     Address,
     Amount,
     ApiModel,
+    BelowOne,
     Count,
     Duration,
     Hash,
@@ -18,6 +19,7 @@ from covey_api.base import (
     Message,
     Name,
     OpenShare,
+    PositiveDecimal,
     PositiveShare,
     Quantity,
     Rule,
@@ -121,20 +123,67 @@ class CodecName(StrEnum):
     """How updates are compressed."""
 
     SPARSE_LOCO = "SparseLoCo"
+    DGC = "DGC"
     NONE = "None"
+
+
+class Precision(StrEnum):
+    """How a value is sent when all are."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class DgcSpec(ApiModel):
+    """Deep Gradient Compression (arXiv:1712.01887)."""
+
+    momentum: Annotated[
+        BelowOne,
+        Field(description="Of a site's updates (momentum correction); makes steps up to 1/(1-momentum) times as long."),
+    ] = "0.5"
+    max_norm: Annotated[
+        PositiveDecimal | None,
+        Field(description="L2 norm to which a site clips its own update first; left out, it does not."),
+    ] = None
+    warmup_rounds: Annotated[
+        int, Field(ge=0, le=100, description="Rounds in which the density falls exponentially to its value.")
+    ] = 4
 
 
 class CompressionSpec(ApiModel):
     """Codec of the updates."""
 
+    rules = (
+        Rule(
+            "!has(self.dgc) || self.codec == 'DGC'",
+            "compression.dgc needs codec DGC",
+            lambda compression: compression.dgc is None or compression.codec is CodecName.DGC,
+        ),
+        Rule(
+            "!has(self.precision) || self.codec == 'None'",
+            "compression.precision needs codec None; the others have values of valueBits",
+            lambda compression: compression.precision is None or compression.codec is CodecName.NONE,
+        ),
+    )
+
     codec: Annotated[
         CodecName,
-        Field(description="SparseLoCo (error feedback, chunk-wise top-k, 2-bit values) or None (float32)."),
+        Field(
+            description="SparseLoCo (error feedback, chunk-wise top-k, 2-bit values), DGC (momentum correction, top-k "
+            "of the whole model, 2-bit values; for densities down to 0.1 %) or None (all values)."
+        ),
     ] = CodecName.SPARSE_LOCO
     density: Annotated[
         PositiveShare, Field(description="Share of values that is sent, for example 1/64; codec None sends all.")
     ] = "1/64"
-    value_bits: Annotated[int, Field(ge=2, le=2, description="Bits of a sent value.")] = 2
+    value_bits: Annotated[
+        int, Field(ge=2, le=2, description="Bits of a sent value; codec None has a precision instead.")
+    ] = 2
+    precision: Annotated[
+        Precision | None, Field(description="Values of codec None: fp32 (if left out), fp16 or int8.")
+    ] = None
+    dgc: Annotated[DgcSpec | None, Field(description="Parameters of codec DGC; defaults if left out.")] = None
 
 
 class AggregationRule(StrEnum):

@@ -13,13 +13,13 @@ from typing import TypeVar
 from covey_api.base import ApiModel
 from covey_api.quantity import duration_seconds, ratio
 from covey_api.status import Reason
-from covey_api.task import CodecName
+from covey_api.task import CodecName, DgcSpec, Precision
 from covey_api.terms import TaskTerms, TermsError
 from covey_chain.client import Chain
 from covey_chain.errors import RpcUnavailable
 from covey_chain.signing import Domain
 from covey_chain.types import Participant, PublishedTask, Role, TaskStatus
-from covey_exchange.codec import DENSE, SPARSELOCO, CodecSpec
+from covey_exchange.codec import DENSE, DGC, SPARSELOCO, CodecSpec
 from covey_exchange.envelope import Peer
 from covey_exchange.seed import task_seed
 from eth_utils import keccak
@@ -31,6 +31,7 @@ from covey_validator.round_types import Setting
 from covey_validator.verdict import Ledger
 
 T = TypeVar("T")
+DENSE_BITS = {Precision.FP32: 32, Precision.FP16: 16, Precision.INT8: 8}
 _log = logging.getLogger(__name__)
 
 
@@ -141,9 +142,22 @@ class Task(ApiModel):
     def codec(self) -> CodecSpec:
         """Codec of the updates."""
         compression = self.terms.compression
-        if compression.codec == CodecName.NONE:
-            return CodecSpec(DENSE, value_bits=32)
-        return CodecSpec(SPARSELOCO, ratio(compression.density), compression.value_bits)
+        density, bits = ratio(compression.density), compression.value_bits
+        match compression.codec:
+            case CodecName.NONE:
+                return CodecSpec(DENSE, value_bits=DENSE_BITS[compression.precision or Precision.FP32])
+            case CodecName.DGC:
+                dgc = compression.dgc or DgcSpec()
+                return CodecSpec(
+                    DGC,
+                    density,
+                    bits,
+                    momentum=ratio(dgc.momentum),
+                    max_norm=ratio(dgc.max_norm) if dgc.max_norm else None,
+                    warmup_rounds=dgc.warmup_rounds,
+                )
+            case CodecName.SPARSE_LOCO:
+                return CodecSpec(SPARSELOCO, density, bits)
 
     @property
     def deadline_seconds(self) -> int:

@@ -88,6 +88,33 @@ async def test_terms_without_clipping_merge_the_plain_mean(convene: Convene):
     assert not np.allclose(found, -np.mean(clipped, axis=0), rtol=1e-5, atol=1e-6), "clipping would not show"
 
 
+async def test_dgc_warms_up_and_its_momentum_lies_with_the_error_feedback(convene: Convene):
+    dgc = {"momentum": "0.5", "maxNorm": "1000", "warmupRounds": 2}
+    task = await convene(compression={"codec": "DGC", "density": "1/1000", "dgc": dgc})
+    drive(task.sites)
+    await task.start()
+    await task.all_succeed()
+    assert len({model_digest(model(site)) for site in task.sites}) == 1
+    for site in task.sites:
+        progress, state = site.termination["progress"], load_file(site.directory / "state/residual.safetensors")
+        # 10 % and 1 % in the warm-up, then twice 5 of 5120 values: few enough to tell the rounds by the bytes.
+        assert 512 * 5 / 8 < progress["payloadBytes"] < 512 * 7 / 8 + 200
+        if records(site)[-1].accepted:
+            assert 5 <= np.count_nonzero(state["momentum/weight"] == 0) < 5120
+        assert np.abs(state["residual/weight"]).sum() > 0
+
+
+@pytest.mark.parametrize(("precision", "ratio"), [("fp16", 2), ("int8", 4)])
+async def test_all_values_with_fewer_bits(convene: Convene, precision: str, ratio: int):
+    task = await convene(rounds={"count": 1}, compression={"codec": "None", "precision": precision})
+    drive(task.sites)
+    await task.start()
+    await task.all_succeed()
+    assert len({model_digest(model(site)) for site in task.sites}) == 1
+    progress = task.sites[0].termination["progress"]
+    assert progress["rawBytes"] / progress["payloadBytes"] == pytest.approx(ratio, rel=0.01)
+
+
 async def test_every_result_is_signed_by_the_session_keys(convene: Convene):
     task = await convene()
     drive(task.sites)

@@ -121,6 +121,19 @@ def test_what_was_sent_leaves_the_error_feedback_only_if_it_counted(
         assert energy(store) == 16  # the whole late update is still there
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+def test_momentum_lies_with_the_error_feedback_and_is_masked_only_by_what_counted(store: Store, accepted: bool):
+    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"warmupRounds": 0}}).codec
+    residual = store.residual(MANIFEST)
+    store.put_update(1, encode(model(1.0), residual, codec, MANIFEST), residual)
+    message = said(header())
+    store.add_message(message)
+    store.finish_round(record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}, accepted=accepted), MANIFEST)
+    momentum = store.residual(MANIFEST).momentum
+    assert momentum is not None
+    assert bool(momentum["weight"].any()) is not accepted
+
+
 def test_settling_again_after_a_crash_changes_nothing(store: Store, tmp_path: Path):
     message = said(encoded(store))
     store.add_message(message)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from covey_chain.types import Role, TaskStatus
+from covey_exchange.codec import CodecSpec
 from covey_validator.errors import TaskFailed
 from covey_validator.records import CertifiedRound, RecordInvalid
 from covey_validator.settings import ValidatorSettings
@@ -49,8 +52,28 @@ def test_only_the_last_round_is_the_last(number: int, last: bool):
     assert task().setting(number, A, bytes(32), {}, KEYS[A]).last is last
 
 
-def test_without_compression_updates_are_dense():
-    assert task(compression={"codec": "None"}).codec.codec == "Dense"
+@pytest.mark.parametrize(
+    ("compression", "codec"),
+    [
+        ({"codec": "None"}, CodecSpec("Dense", value_bits=32)),
+        ({"codec": "None", "precision": "fp16"}, CodecSpec("Dense", value_bits=16)),
+        ({"codec": "None", "precision": "int8"}, CodecSpec("Dense", value_bits=8)),
+        ({"density": "1/64"}, CodecSpec()),
+        (
+            {"codec": "DGC", "density": "0.001"},
+            CodecSpec("DGC", Fraction(1, 1000), momentum=Fraction(1, 2), warmup_rounds=4),
+        ),
+        (
+            {"codec": "DGC", "dgc": {"momentum": "0.9", "maxNorm": "2.5", "warmupRounds": 0}},
+            CodecSpec("DGC", Fraction(1, 4), momentum=Fraction(9, 10), max_norm=Fraction(5, 2)),
+        ),
+    ],
+)
+def test_the_codec_is_that_of_the_terms(compression: dict[str, object], codec: CodecSpec):
+    terms_of_compression = {"density": "1/4"} | compression
+    assert replace(task(compression=terms_of_compression).codec, density=Fraction(1, 4)) == replace(
+        codec, density=Fraction(1, 4)
+    )
 
 
 def test_a_certified_round_proves_itself():

@@ -166,10 +166,10 @@ def _clipped(update: dict[str, Array], max_norm: float) -> dict[str, Array]:
     """The update, scaled down to the norm if it exceeds it; values that are not finite stay so and are found later."""
     with np.errstate(over="ignore", invalid="ignore"):
         length = norm(update.values())
-    if not length > max_norm:
-        return update
-    factor = np.float32(max_norm / length)
-    return {name: np.asarray(value * factor) for name, value in update.items()}
+        if not length > max_norm:
+            return update
+        factor = np.float32(max_norm / length)
+        return {name: np.asarray(value * factor) for name, value in update.items()}
 
 
 def _staged(arrays: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Sparse | Array:
