@@ -11,6 +11,7 @@ FOUNDRY := $${XDG_CACHE_HOME:-$$HOME/.cache}/covey/tools/foundry-1.7.1
 ROOTS := crds contracts operator trainer_image cli dev
 MEMBERS ?= 3
 SEEDS ?= 1
+FUZZ_SECONDS ?= 3600
 
 .PHONY: help
 help: ## Show the targets
@@ -80,7 +81,13 @@ format: venv ## Format everything
 .PHONY: test
 test: tools lint ## Lint, and all tests; the last ones on real clusters (root)
 	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit contract integration e2e)
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit fuzz contract integration e2e)
+
+.PHONY: fuzz
+fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays in build/fuzz
+	$(PY) tests/fuzz/fuzz_decoder.py --seeds build/fuzz/corpus
+	$(PY) tests/fuzz/fuzz_decoder.py -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 \
+	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -227,6 +228,23 @@ def test_short_and_long_payloads_are_refused_before_they_are_read() -> None:
     with pytest.raises(WrongLength) as error:
         decode(bytes(payload[:-1]), spec, manifest, SITE)
     assert error.value.tensor == "b.weight"
+
+
+@pytest.mark.parametrize("codec", ["SparseLoCo", "DGC"])
+@pytest.mark.parametrize("byte", [0x00, 0x01, 0xFF])
+def test_hostile_bytes_take_no_more_memory_than_a_good_update(codec: str, byte: int) -> None:
+    """About 60 bytes for each kept element and 10 for each of the payload; nothing of the size of the model."""
+    manifest = Manifest((TensorSpec("w", (4096, 4096)),))
+    spec = CodecSpec(codec, density=Fraction(1, 1000))
+    good = encode({"w": np.ones((4096, 4096), np.float32)}, Residual(manifest), spec, manifest)
+    longest = codec_for(spec, manifest).max_bytes
+    for payload in (good, bytes([byte]) * longest, good[:4] + bytes([byte]) * (longest - 4), good + bytes([byte])):
+        tracemalloc.start()
+        with suppress(DecodeError):
+            decode(payload, spec, manifest, SITE)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 60 * manifest.parameters / 1000 + 10 * longest < 4 * manifest.parameters / 20
 
 
 def test_a_position_beyond_its_chunk_is_refused() -> None:
