@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 PY := .venv/bin/python
 DEV := PYTHONPATH=dev $(PY) -m covey_dev
 FOUNDRY := $${XDG_CACHE_HOME:-$$HOME/.cache}/covey/tools/foundry-1.7.1
-ROOTS := crds contracts operator trainer_image cli dev
+ROOTS := crds contracts operator trainer_image cli dev bench
 MEMBERS ?= 3
 SEEDS ?= 1
 FUZZ_SECONDS ?= 3600
@@ -88,6 +88,10 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	$(PY) tests/fuzz/fuzz_decoder.py --seeds build/fuzz/corpus
 	$(PY) tests/fuzz/fuzz_decoder.py -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 \
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
+
+.PHONY: bench-codec
+bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
+	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
 
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,3 +188,19 @@ def test_code_is_only_cached_where_nobody_else_can_write(tmp_path: Path) -> None
     if os.getuid() == 0:
         os.chown(tmp_path / "new", 12345, -1)
         assert not jit.is_ours(tmp_path / "new")
+
+
+def test_without_a_writable_directory_code_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "_candidates", lambda: iter([Path("/proc/covey")]))
+    jit.cache_directory.cache_clear()
+    try:
+        assert jit.cache_directory() is None
+        assert jit.jit(lambda x: x + 1)(2) == 3
+    finally:
+        jit.cache_directory.cache_clear()
+
+
+def test_the_validator_starts_without_the_compiler() -> None:
+    code = "import sys, covey_validator.process; assert not {'numba', 'torch', 'ray'} & set(sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": ":".join(path for path in sys.path if path)}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment)

@@ -63,9 +63,11 @@ class Residual:
             added = _clipped(added, float(feedback.max_norm))
         momentum = None
         if feedback.momentum is not None:
-            before = self.momentum or {name: np.zeros_like(e) for name, e in self.values.items()}
-            momentum = {name: np.empty_like(u) for name, u in before.items()}
-            _add(before, added, feedback.momentum, momentum, kernels)
+            if self.momentum is None:
+                momentum = {name: np.asarray(value + np.float32(0)) for name, value in added.items()}
+            else:
+                momentum = {name: np.empty_like(u) for name, u in self.momentum.items()}
+                _add(self.momentum, added, feedback.momentum, momentum, kernels)
             added = momentum
         _add(self.values, added, feedback.decay, self.values, kernels)
         self.momentum = momentum
