@@ -57,7 +57,7 @@ class Exchange:
             peers: all participants, oneself included.
             tls: own key and certificate.
             listen: "host:port"; port 0 for any free one.
-            max_update_bytes: length that no update may exceed (`codec_for(spec, manifest).max_bytes`).
+            max_update_bytes: length that no update may exceed (`codec.max_bytes`).
             egress_bits_per_second: cap on what is sent; None for none.
             limits: bounds on time, size and number.
 

@@ -62,7 +62,7 @@ class RoundMerge:
         outer_learning_rate: float,
         clip: Clip,
     ) -> RoundMerge:
-        """Decode (site, payload) pairs in the certificate's order.
+        """Decode (site, payload) pairs in the certificate's order; `spec` is that of the round (`CodecSpec.at_round`).
 
         Raises:
             DecodeError: a payload is no canonical update; names the site.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from covey_exchange.codec import (
     CodecSpec,
     Kernels,
@@ -36,11 +37,14 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-40, 1.1754944e-38, 3.4028235e
 compiled_kernels = compiled.Compiled(threads=2)
 
 
-@pytest.fixture(params=["compiled", "torch"])
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@pytest.fixture(params=["compiled", "cpu", pytest.param("cuda", marks=CUDA)])
 def other(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kernels:
     monkeypatch.setattr(compiled, "PARALLEL_FROM_ELEMENTS", 2)
     monkeypatch.setattr(compiled, "SAMPLE", 16)
-    return compiled_kernels if request.param == "compiled" else Torch("cpu")
+    return compiled_kernels if request.param == "compiled" else Torch(request.param)
 
 
 @st.composite
