@@ -1,9 +1,9 @@
 """The example's task in one process: the trainer's, codec's and validator's arithmetic without network, chain or Ray.
 
 With the task id of a run of `covey simulate` a deal ends as there, but for the order in which updates are added. For
-many deals, from the root of the repository with its packages on the path:
+many deals, from the root of the repository:
 
-    python tests/unit/examples/wdbc_rounds.py --deals 40
+    PYTHONPATH=examples/wdbc .venv/bin/python tests/unit/examples/wdbc_rounds.py --deals 40
 """
 
 from __future__ import annotations
