@@ -81,7 +81,8 @@ format: venv ## Format everything
 .PHONY: test
 test: tools lint ## Lint, and all tests; the last ones on real clusters (root)
 	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit fuzz contract integration e2e)
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit fuzz contract integration)
+	$(MAKE) --no-print-directory e2e  # by itself: the API server and operator of the tests before are gone then
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays in build/fuzz

@@ -94,7 +94,8 @@ def test_an_image_that_does_not_exist(planner: Cluster, make_task: Make, apply: 
 
 
 def second_subnet(stage: Stage, name: str, **chain: Any) -> dict[str, Any]:
-    subnet = manifests.subnet(PLANNER.subnet.read_text(), stage.state.settlement)
+    address, rpc_url = stage.planner.site.address, stage.state.rpc_url
+    subnet = manifests.subnet(PLANNER.subnet.read_text(), address, rpc_url, stage.state.settlement)
     subnet["metadata"]["name"] = name
     subnet["spec"]["chain"] |= chain
     return subnet

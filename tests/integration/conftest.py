@@ -11,8 +11,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def bare_api_server() -> Iterator[ApiServer]:
-    """An API server that knows nothing of Covey."""
-    with ApiServer() as server:
+    """An API server that knows nothing of Covey, and logs every request."""
+    with ApiServer(audit=True) as server:
         yield server
 
 

@@ -80,7 +80,10 @@ class RoundMerge:
         return self._step([update for _, update in self._updates])
 
     def without(self, left_out: str) -> dict[str, Array]:
-        """The model that the other sites' updates, clipped as in the candidate, make; the base if there are none.
+        """The candidate without what this site contributed to it; the base if there are no other sites.
+
+        The others' updates are clipped and weigh as in the candidate: divided by the number of all updates. So an
+        update of zeros makes no difference, and what each made of the step adds up to the step.
 
         Raises:
             KeyError: the site has no update in this round.
@@ -92,7 +95,7 @@ class RoundMerge:
     def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
         if not updates:
             return {name: value.copy() for name, value in self._base.items()}
-        count = np.float32(len(updates))
+        count = np.float32(len(self._updates))
         stepped: dict[str, Array] = {}
         for name, value in self._base.items():
             total = np.zeros(value.size, dtype=np.float32)

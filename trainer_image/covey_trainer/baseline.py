@@ -2,11 +2,13 @@
 
 Both baselines start from the task's own first model and take as many optimiser steps as a site takes in the whole task,
 with the same optimiser, batch order and local holdout left out. The pooled one sees as many records in each step as all
-members together.
+members together. A task throws rounds away that its holdouts find worse; so a baseline may stop early, too: it ends
+with the model of the round that did best on its own holdout, so that nobody is made to look bad by overfitting.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,8 +74,13 @@ def compare(
 
 
 def _train(terms: TaskTerms, learner: Learner) -> Parameters:
-    parameters = learner.initialised().parameters
+    """The round's model that has the least loss on the learner's holdout; without a holdout the last one."""
+    parameters = best = learner.initialised().parameters
+    least = math.inf
     for round_number in range(1, terms.rounds.count + 1):
         delta = learner.train(parameters, round_number).delta
         parameters = {name: array - delta[name] for name, array in parameters.items()}
-    return parameters
+        [found] = learner.evaluate([parameters], metrics=False)
+        if found.loss_sum <= least:
+            best, least = parameters, found.loss_sum
+    return best

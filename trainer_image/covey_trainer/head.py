@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
 LOG_EVERY_SECONDS = 15.0
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
+RAY = (sys.executable, "-m", "covey_trainer.ray_node")
 
 
 def command(settings: HeadSettings) -> list[str]:

@@ -11,12 +11,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 # Ports of Ray that NetworkPolicies name; all inside a site.
 GCS_PORT = 6379
 WORKER_RESOURCE = "covey_worker"  # one on each worker node, so that every node gets one Ray Train worker
+DASHBOARD_AGENT_PORT = 6384
 FIXED_PORTS = (
     "--node-manager-port=6380",
     "--object-manager-port=6381",
     "--runtime-env-agent-port=6382",
     "--dashboard-agent-grpc-port=6383",
-    "--dashboard-agent-listen-port=6384",
+    f"--dashboard-agent-listen-port={DASHBOARD_AGENT_PORT}",
     "--metrics-export-port=6385",
     "--min-worker-port=10002",
     "--max-worker-port=10100",

@@ -34,7 +34,7 @@ def command(settings: WorkerSettings) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "ray.scripts.scripts",
+        "covey_trainer.ray_node",
         "start",
         "--block",
         f"--address={settings.head_ip}:{GCS_PORT}",

@@ -12,12 +12,12 @@ from covey_chain.types import RoundResult
 from covey_exchange.codec import NonFiniteUpdate
 from covey_exchange.envelope import Message, SiteUpdate
 
-from covey_validator import catchup
+from covey_validator import catchup, rewards
 from covey_validator.catchup import CaughtUp
 from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
 from covey_validator.node import Base, Node
-from covey_validator.records import CertifiedRound
+from covey_validator.records import CertifiedRound, standing
 from covey_validator.runner import Runner
 
 CATCH_UP_SECONDS = 1.0  # a peer may be ahead by a blink
@@ -111,7 +111,9 @@ class RoundLoop:
     async def _play(self) -> None:
         node, number = self._node, self.round
         began = time.monotonic()
-        setting = node.task.setting(number, node.site, self.base.digest, dict(self.base.cumulative), node.session_key)
+        setting = node.task.setting(
+            number, node.site, self.base.digest, self.base.cumulative, self.base.standing, node.session_key
+        )
         # Messages of the round before stay: a peer may still lack a signature of it.
         node.exchange.prune(number - 1)
         self._runner = Runner(node, setting, self.base, self._train, self._behind.set)
@@ -138,7 +140,10 @@ class RoundLoop:
         for record in found.records:
             store.finish_round(record, self._node.manifest)
         before = self.base.digest
-        self.base = Base(found.parameters, last.model_digest, last.rewards)
+        helped = standing(found.records, self._node.task.stakes)
+        self.base = Base(
+            found.parameters, last.model_digest, last.rewards, rewards.accumulate(self.base.standing, helped)
+        )
         self.newest = last
         store.keep_models({before, last.model_digest})
         for number in [number for number in self._later if number < self.round]:

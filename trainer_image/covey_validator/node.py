@@ -68,8 +68,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Base:
-    """The model that a round starts from, and the rewards until then."""
+    """The model that a round starts from, and everybody's rewards and help (nano-loss) until then."""
 
     parameters: dict[str, Array]
     digest: bytes
     cumulative: Mapping[str, int]
+    standing: Mapping[str, int]

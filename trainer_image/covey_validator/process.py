@@ -25,6 +25,7 @@ from covey_validator.errors import TaskFailed
 from covey_validator.loop import RoundLoop
 from covey_validator.node import Base, Node
 from covey_validator.progress import Progress
+from covey_validator.records import standing
 from covey_validator.settings import ValidatorSettings
 from covey_validator.settlement import Settler
 from covey_validator.store import Start, Store
@@ -152,7 +153,9 @@ class Validator:
             progress=self.progress,
         )
         await self._exchange.start()
-        return node, Base(parameters, digest, newest.rewards if newest else dict.fromkeys(known.stakes, 0))
+        earned = newest.rewards if newest else dict.fromkeys(known.stakes, 0)
+        helped = await asyncio.to_thread(standing, store.history(newest), known.stakes)
+        return node, Base(parameters, digest, earned, helped)
 
     # --- task -------------------------------------------------------------------------------------------------------
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from covey_api.base import ApiModel
 from covey_chain.merkle import RewardTree
-from covey_chain.signing import Domain, SignatureInvalid, recover
-from covey_chain.types import RoundResult
-from eth_utils import to_checksum_address
+from covey_chain.signing import Domain, SignatureInvalid, digest, recover
+from covey_chain.types import RoundResult, ScoreReveal
+from eth_utils import keccak, to_checksum_address
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from covey_validator import selection
+from covey_validator import rewards, scoring, selection
+from covey_validator.scoring import Scores, ScoresError
 
 Bytes = Annotated[
     bytes,
@@ -86,6 +87,17 @@ class CertifiedRound(ApiModel):
         """Site -> digest of the updates that counted."""
         return selection.decode(self.updates)
 
+    def helpfulness(self, stakes: Mapping[str, int]) -> dict[str, int]:
+        """Included site -> help in this round, from the revealed scores.
+
+        Raises:
+            ScoresError: a reveal holds no scores of this round.
+        """
+        sites = self.selected
+        judged = [reveal for reveal in self.reveals if reveal.scores != scoring.ABSTENTION]
+        scores = {reveal.site: Scores.decode(reveal.scores, sites) for reveal in judged}
+        return scoring.helpfulness(scores, stakes, sites)
+
     def to_json(self) -> bytes:
         """JSON in camelCase, hashes and bytes as 0x-hex."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
@@ -101,6 +113,14 @@ class CertifiedRound(ApiModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise RecordInvalid(f"no certified round: {error}") from error
+
+
+def standing(records: Iterable[CertifiedRound], stakes: Mapping[str, int]) -> dict[str, int]:
+    """Participant -> help in all these rounds together, in nano-loss."""
+    total = dict.fromkeys(stakes, 0)
+    for record in records:
+        total = rewards.accumulate(total, record.helpfulness(stakes))
+    return total
 
 
 @dataclass(frozen=True)
@@ -133,9 +153,19 @@ class Signers:
             raise RecordInvalid(f"round {record.round} is signed by no more than 2/3 of the stake")
         self._same(selection.value(record.updates), record.updates_root, "updates")
         self._same(selection.value(record.scores), record.scores_root, "scores")
+        revealed = {r.site: self._digest(record, r) for r in record.reveals if r.site in self.stakes}
+        self._same(selection.encode(revealed), record.scores, "reveals")
+        try:
+            record.helpfulness(self.stakes)
+        except (ScoresError, KeyError) as error:
+            raise RecordInvalid(f"the scores of round {record.round} cannot be read: {error}") from error
         if record.rewards.keys() != self.stakes.keys() or sum(record.rewards.values()) != record.total_reward:
             raise RecordInvalid(f"the rewards of round {record.round} are not those of all participants")
         self._same(RewardTree(record.rewards, self.task_id).root, record.reward_root, "rewards")
+
+    def _digest(self, record: CertifiedRound, reveal: Reveal) -> bytes:
+        body = ScoreReveal(record.task_id, record.round, reveal.site, reveal.salt, keccak(reveal.scores))
+        return digest(self.domain, body)
 
     def _signer(self, record: CertifiedRound, signature: bytes) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Scores of a round: paired holdout losses as integers, and stake-weighted medians of them.
+"""Scores of a round: paired holdout losses as integers, and stake-weighted quantiles of them.
 
 All arithmetic is on Python integers, so that every site gets the same verdict from the same reveals.
 """
@@ -15,6 +15,10 @@ from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 NANO = 10**9
 LOSS_LIMIT = 2**62  # stands for a loss that is infinite or not a number: worse than any other
+
+# Judges with this share of the stake must agree that an update did harm, or helped by no more than so much: with one
+# half, each of two judges could deny a third member its pay.
+_HELP_QUANTILE = Fraction(3, 5)
 
 ABSTENTION = b""  # revealed by a site whose holdout is too small to judge
 
@@ -83,19 +87,21 @@ def commitment(task_id: bytes, round_number: int, site: str, salt: bytes, scores
     return keccak(task_id + round_number.to_bytes(8, "big") + to_canonical_address(site) + salt + scores_hash)
 
 
-def weighted_median(values: Iterable[tuple[int, int]]) -> int | None:
-    """The lower weighted median of (value, weight): the smallest value with at least half of the weight at or below.
-
-    None when there is no weight. Lower, so that a tie neither accepts a round nor pays for help.
-    """
+def weighted_quantile(values: Iterable[tuple[int, int]], share: Fraction) -> int | None:
+    """The smallest value of (value, weight) with at least `share` of the weight at or below; None without weight."""
     ordered = sorted((value, weight) for value, weight in values if weight > 0)
     total = sum(weight for _, weight in ordered)
     passed = 0
     for value, weight in ordered:
         passed += weight
-        if 2 * passed >= total:
+        if passed * share.denominator >= total * share.numerator:
             return value
     return None
+
+
+def weighted_median(values: Iterable[tuple[int, int]]) -> int | None:
+    """The lower weighted median of (value, weight): of two halves that disagree the smaller value decides."""
+    return weighted_quantile(values, Fraction(1, 2))
 
 
 def is_improvement(scores: Mapping[str, Scores], stakes: Mapping[str, int], margin: Fraction) -> bool:
@@ -108,17 +114,17 @@ def is_improvement(scores: Mapping[str, Scores], stakes: Mapping[str, int], marg
 
 
 def helpfulness(scores: Mapping[str, Scores], stakes: Mapping[str, int], sites: Iterable[str]) -> dict[str, int]:
-    """Site -> median over the *other* validators of how much worse the model is without it, in nano-loss.
+    """Site -> how much worse the others' losses would be without its part of the step, in nano-loss.
 
-    0 for a site that no other validator scored.
+    The 60 % quantile over the *other* validators by stake; 0 for a site that none of them scored. Neither help nor harm
+    of a round counts as more than the loss that the round began with, whatever a judge claims.
     """
-    return {
-        site: weighted_median(
-            (s.without[site] - s.candidate, stakes[judge]) for judge, s in scores.items() if judge != site
-        )
-        or 0
-        for site in sites
-    }
+    limit = abs(weighted_median((s.base, stakes[judge]) for judge, s in scores.items()) or 0)
+    helped: dict[str, int] = {}
+    for site in sites:
+        said = [(s.without[site] - s.candidate, stakes[judge]) for judge, s in scores.items() if judge != site]
+        helped[site] = max(-limit, min(limit, weighted_quantile(said, _HELP_QUANTILE) or 0))
+    return helped
 
 
 def median_loss(scores: Mapping[str, Scores], stakes: Mapping[str, int], accepted: bool) -> int | None:

@@ -240,6 +240,13 @@ class Store:
         path = self._certified(round_number)
         return CertifiedRound.parse(path.read_bytes()) if path.exists() else None
 
+    def history(self, newest: CertifiedRound | None) -> Iterator[CertifiedRound]:
+        """All results from the first round up to `newest`."""
+        for number in range(1, newest.round + 1 if newest else 1):
+            record = self.certified(number)
+            assert record is not None, "rounds are certified, or caught up with, one after the other"
+            yield record
+
     def open_rounds(self) -> list[int]:
         """Rounds of which messages or updates are still here."""
         return sorted(int(path.name) for path in (self._path / "rounds").iterdir())

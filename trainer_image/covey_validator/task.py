@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
@@ -170,7 +170,13 @@ class Task(ApiModel):
         return task_seed(self.task_id)
 
     def setting(
-        self, round_number: int, site: str, base: bytes, cumulative: dict[str, int], session_key: bytes
+        self,
+        round_number: int,
+        site: str,
+        base: bytes,
+        cumulative: Mapping[str, int],
+        standing: Mapping[str, int],
+        session_key: bytes,
     ) -> Setting:
         """What is fixed before a round."""
         rounds = self.terms.rounds
@@ -182,7 +188,7 @@ class Task(ApiModel):
             round=round_number,
             last=round_number == rounds.count,
             site=site,
-            ledger=Ledger(self.stakes, margin, round_pool(self.bounty, rounds.count), cumulative),
+            ledger=Ledger(self.stakes, margin, round_pool(self.bounty, rounds.count), cumulative, standing),
             trainers=self.trainers,
             validators=self.validators,
             min_updates=rounds.min_updates,

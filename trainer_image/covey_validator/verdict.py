@@ -22,12 +22,14 @@ class Ledger:
         margin: share of the base loss by which a round may be worse.
         pool: what one round can pay, in base units.
         cumulative: participant -> rewards of all earlier rounds, in base units.
+        standing: participant -> help in all earlier rounds, in nano-loss.
     """
 
     stakes: Mapping[str, int]
     margin: Fraction
     pool: int
     cumulative: Mapping[str, int]
+    standing: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Verdict:
     Attributes:
         result: what is signed.
         cumulative: participant -> rewards up to and with this round; the tree of `result.reward_root`.
-        helpfulness: included site -> nano-loss.
+        standing: participant -> help up to and with this round, in nano-loss.
         loss: median nano-loss of the model that the round leaves behind; None when nobody scored.
     """
 
     result: RoundResult
     cumulative: Mapping[str, int]
-    helpfulness: Mapping[str, int]
+    standing: Mapping[str, int]
     loss: int | None
 
 
@@ -63,15 +65,15 @@ def conclude(
         task_id: 32 bytes.
         round_number: from 1.
         last: whether the task ends here.
-        ledger: stakes, margin, pool, earlier rewards.
+        ledger: stakes, margin, pool, earlier rewards and help.
         included: sites of the certified updates, ascending by address.
         models: digests of base and candidate.
         roots: agreed values of updates and scores.
         scores: validator -> its scores; those that abstained are left out.
     """
     accepted = scoring.is_improvement(scores, ledger.stakes, ledger.margin)
-    helped = scoring.helpfulness(scores, ledger.stakes, included)
-    earned = rewards.shares(ledger.pool, helped) if accepted else {}
+    standing = rewards.accumulate(ledger.standing, scoring.helpfulness(scores, ledger.stakes, included))
+    earned = rewards.shares(ledger.pool, {site: standing[site] for site in included}) if accepted else {}
     cumulative = rewards.accumulate(ledger.cumulative, earned)
     result = RoundResult(
         task_id=task_id,
@@ -84,4 +86,4 @@ def conclude(
         accepted=accepted,
         last=last,
     )
-    return Verdict(result, cumulative, helped, scoring.median_loss(scores, ledger.stakes, accepted))
+    return Verdict(result, cumulative, standing, scoring.median_loss(scores, ledger.stakes, accepted))

@@ -37,12 +37,6 @@ IMAGE = "registry.example/wdbc@sha256:" + "1" * 64
 
 
 @pytest.fixture(scope="session")
-def bare_api_server() -> Iterator[ApiServer]:
-    with ApiServer(audit=True) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
     with anvil() as running:
         yield running

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from covey_chain.deploy import deploy_all, mint
 from covey_chain.types import Role
 from covey_chain.wallet import Wallet
 from eth_utils import keccak
+from validator_consortium import Consortium, Convene
 from validator_member import Site
 
 STAKE = 100 * 10**18
@@ -31,27 +31,6 @@ TERMS: dict[str, dict[str, object] | str] = {
     "aggregation": {},
     "validation": {"minHoldout": 10},
 }
-
-
-@dataclass
-class Consortium:
-    """A task that has started."""
-
-    node: Node
-    chain: Chain
-    task_id: bytes
-    sites: list[Site]
-
-    async def start(self) -> None:
-        for site in self.sites:
-            await site.start()
-
-    async def all_succeed(self, seconds: float = 150) -> None:
-        for site in self.sites:
-            assert await site.exit_code(seconds) == 0, f"{site.name}:\n{site.log[-3000:]}"
-
-
-Convene = Callable[..., Awaitable[Consortium]]
 
 
 @pytest.fixture

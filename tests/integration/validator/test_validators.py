@@ -9,7 +9,6 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import Convene
 from covey_chain.signing import recover
 from covey_chain.types import RoundResult
 from covey_chain.wallet import Wallet
@@ -18,6 +17,7 @@ from covey_exchange.proto import driver_pb2 as wire
 from covey_validator.records import CertifiedRound
 from numeric_driver import NumericDriver, target
 from safetensors.numpy import load_file
+from validator_consortium import Convene
 from validator_member import Site
 
 pytestmark = pytest.mark.chain

@@ -12,9 +12,11 @@ from covey_api.subnet import SubnetSpec
 from covey_api.task import TaskSpec
 from covey_api.terms import TaskTerms
 from covey_trainer.errors import DataInvalid
-from make_data import split
+from make_data import KINDS, split
+from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from wdbc.records import FEATURES, read
+from wdbc_rounds import play
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "wdbc"
 
@@ -76,13 +78,33 @@ def test_pickled_records_are_refused(tmp_path: Path) -> None:
 def test_the_test_set_is_common_and_stratified_and_members_differ(members: int, seed: int) -> None:
     records = load_breast_cancer()
     y = (records.target == 0).astype(np.int64)
-    test, parts = split(records.data[:, 0], y, members, seed)
+    kinds = records.data[:, [list(records.feature_names).index(kind) for kind in KINDS]]
+    test, parts = split(kinds, y, members, seed)
     assert sorted(np.concatenate([test, *parts])) == list(range(len(y)))
     assert y[test].mean() == pytest.approx(y.mean(), abs=0.01)
     assert len(parts) == members
-    if members > 1:
-        assert y[parts[0]].mean() > y[parts[-1]].mean() + 0.1, "the first sees more malignant cases than the last"
-        assert all(0 < y[part].sum() < len(part) for part in parts), "everybody sees both kinds"
+    assert all(0 < y[part].sum() < len(part) for part in parts), "everybody sees both diagnoses"
+    rank = np.argsort(np.argsort(kinds, axis=0), axis=0) / len(y)
+
+    def apart(where: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Malignant from benign, in mean ranks from 0 to 1 of what the deal goes by."""
+        malignant, benign = (rank[where[y[where] == label]].mean(axis=0) for label in (1, 0))
+        return np.asarray(malignant - benign)
+
+    def bias(where: NDArray[np.int64]) -> float:
+        return float(np.linalg.norm(apart(where) - apart(np.arange(len(y)))))
+
+    assert bias(test) < 0.15
+    assert members == 1 or min(map(bias, parts)) > 0.3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_together_beats_every_member_alone_and_comes_near_pooled(seed: int, tmp_path: Path) -> None:
+    found = play(tmp_path, seed)
+    assert found.together >= max(found.alone)
+    assert found.together >= found.pooled - 0.005
+    assert sum(found.earned) <= 1
+    assert min(found.earned) > 0.2, "equal members earn about equally"
 
 
 def test_the_task_file_is_a_task_that_can_be_published() -> None:

@@ -107,7 +107,7 @@ def test_no_site_weighs_more_than_the_median() -> None:
     assert merge.keep_fractions["site4"] < 1.0
 
 
-def test_leaving_one_out_is_the_merge_of_the_others_with_the_same_clipping() -> None:
+def test_leaving_one_out_takes_away_what_it_contributed_and_nothing_else() -> None:
     merge = merged(3)
     bounded = [site for site in merge.sites if site != "site1"]
     others = {
@@ -117,7 +117,7 @@ def test_leaving_one_out_is_the_merge_of_the_others_with_the_same_clipping() -> 
     base = tensors(0)
     for name, value in merge.without("site1").items():
         total = others["site0"][name] + others["site2"][name]
-        assert np.array_equal(value, base[name] - total / np.float32(2) * np.float32(0.7))
+        assert np.array_equal(value, base[name] - total / np.float32(3) * np.float32(0.7))
 
 
 def test_without_the_only_update_the_base_remains() -> None:
@@ -125,6 +125,13 @@ def test_without_the_only_update_the_base_remains() -> None:
     assert model_digest(merge.without("site0")) == model_digest(tensors(0))
     with pytest.raises(KeyError):
         merge.without("site9")
+
+
+def test_leaving_out_an_update_of_zeros_makes_no_difference() -> None:
+    blob = encode({t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}, Residual(MANIFEST), SPEC, MANIFEST)
+    payloads = [("busy", payload(1)), ("idle", blob), ("keen", payload(2))]
+    merge = RoundMerge.of_payloads(tensors(0), payloads, SPEC, 0.7)
+    assert model_digest(merge.without("idle")) == model_digest(merge.candidate())
 
 
 def test_an_update_of_zeros_moves_nothing() -> None:

@@ -69,7 +69,9 @@ def setting(site: str, sites: list[str], **changes: object) -> Setting:
         "round": 1,
         "last": False,
         "site": site,
-        "ledger": Ledger(dict.fromkeys(sites, 10), Fraction(1, 100), 900, dict.fromkeys(sites, 0)),
+        "ledger": Ledger(
+            dict.fromkeys(sites, 10), Fraction(1, 100), 900, dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
+        ),
         "trainers": frozenset(sites),
         "validators": frozenset(sites),
         "min_updates": 2,

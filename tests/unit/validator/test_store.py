@@ -196,3 +196,10 @@ def test_messages_of_others_have_no_slot_of_ours(store: Store):
     store.add_message(theirs)
     assert store.signed(vote()) is None
     assert KEYS[A] != KEYS[OWNERS[1]]
+
+
+def test_the_history_is_every_result_from_the_first_to_the_newest(store: Store):
+    for number in (1, 2, 3):
+        store.certify(record(number, bytes(32)))
+    assert [one.round for one in store.history(store.certified(2))] == [1, 2]
+    assert list(store.history(None)) == []

@@ -10,11 +10,12 @@ from covey_api.terms import TaskTerms
 from covey_chain import signing
 from covey_chain.signing import Domain
 from covey_chain.types import Participant as ChainParticipant
-from covey_chain.types import PublishedTask, Role, TaskStatus
+from covey_chain.types import PublishedTask, Role, ScoreReveal, TaskStatus
 from covey_exchange.envelope import Message, Roster
 from covey_exchange.manifest import Array, Manifest
 from covey_validator import selection
-from covey_validator.records import CertifiedRound
+from covey_validator.records import CertifiedRound, Reveal
+from covey_validator.scoring import Scores
 from covey_validator.task import Task
 from covey_validator.verdict import Ledger, conclude
 from eth_utils import keccak, to_checksum_address
@@ -101,13 +102,18 @@ def record(
     accepted: bool = True,
     last: bool = False,
     signers: list[str] | None = None,
+    helped: Mapping[str, int] | None = None,
 ) -> CertifiedRound:
-    """A certified round signed by `signers`."""
+    """A certified round signed by `signers`, in which all judges saw each site help by `helped`."""
     known = task()
     updates = updates or {owner: bytes(32) for owner in OWNERS}
-    scores = {owner: bytes(31) + b"\x05" for owner in OWNERS}
+    judged = Scores(100, 90, {site: 90 + help_ for site, help_ in (helped or dict.fromkeys(updates, 1)).items()})
+    reveals = [Reveal(site=owner, salt=bytes(32), scores=judged.encode()) for owner in OWNERS]
+    scores = {
+        r.site: said(ScoreReveal(TASK_ID, number, r.site, r.salt, keccak(r.scores)), r.scores).digest for r in reveals
+    }
     roots = (selection.value(selection.encode(updates)), selection.value(selection.encode(scores)))
-    ledger = Ledger(known.stakes, Fraction(0), 0, dict.fromkeys(OWNERS, 0))
+    ledger = Ledger(known.stakes, Fraction(0), 0, dict.fromkeys(OWNERS, 0), dict.fromkeys(OWNERS, 0))
     result = conclude(TASK_ID, number, last, ledger, tuple(updates), (digest, digest), roots, {}).result
     body = type(result)(**{**result.__dict__, "accepted": accepted})
     signatures = {o: signing.sign(DOMAIN, body, KEYS[o]) for o in (OWNERS if signers is None else signers)}
@@ -116,6 +122,6 @@ def record(
         signatures=known.signers.ascending(signatures),
         updates=selection.encode(updates),
         scores=selection.encode(scores),
-        reveals=[],
+        reveals=reveals,
         rewards=dict.fromkeys(OWNERS, 0),
     )
