@@ -82,6 +82,10 @@ test: tools lint ## Lint, and all tests; the last ones on real clusters (root)
 	cd contracts && "$(FOUNDRY)/bin/forge" test
 	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit contract integration e2e)
 
+.PHONY: soak
+soak: venv ## Fresh schedules for the agreement on all cores (SECONDS=3600, or SEEDS=n schedules)
+	PYTHONPATH=dev $(PY) -m covey_schedules soak $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS),--seconds $(or $(SECONDS),3600))
+
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table
 	PYTHONPATH=dev $(PY) -m covey_demo up

@@ -15,7 +15,6 @@ round here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass, field
 
 from covey_chain.types import Proposal, Vote
@@ -99,7 +98,9 @@ class State:
 
     def copy(self) -> State:
         """A copy that can be changed: all that it holds is replaced, never changed, so nothing else is copied."""
-        return copy(self)
+        twin = object.__new__(State)
+        vars(twin).update(vars(self))
+        return twin
 
     def heard(self, view: int, kind: int) -> Ballots:
         """All messages for one slot."""
@@ -249,7 +250,7 @@ class _Run:
         if self.instance.proposer(state.view) != site or state.held(state.view, 0, site):
             return False
         value = state.valid_value if state.valid_value != NIL else state.candidate
-        if value == NIL:
+        if not state.judged.get(value, False):  # no candidate yet; or locked in an earlier life, the bytes not here yet
             return False
         i = self.instance
         proposal = Proposal(i.task_id, i.round, i.step, state.view, state.valid_view, value, site)
@@ -319,7 +320,10 @@ class _Run:
 
     def _agreed(self, view: int, kind: int) -> bytes | None:
         """The valid value that a quorum voted for."""
-        for value, weight in sorted(self.state.heard(view, kind).by_value.items()):
+        heard = self.state.heard(view, kind)
+        if not self.instance.is_quorum(heard.weight):
+            return None
+        for value, weight in sorted(heard.by_value.items()):
             if value != NIL and self.instance.is_quorum(weight) and self.state.judged.get(value, False):
                 return value
         return None
