@@ -94,6 +94,10 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
 
+.PHONY: soak
+soak: venv ## Fresh schedules for the agreement on all cores (SECONDS=3600, or SEEDS=n schedules)
+	PYTHONPATH=dev $(PY) -m covey_schedules soak $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS),--seconds $(or $(SECONDS),3600))
+
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table
 	PYTHONPATH=dev $(PY) -m covey_demo up

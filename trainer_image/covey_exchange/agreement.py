@@ -14,8 +14,8 @@ round here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from covey_chain.types import Proposal, Vote
 
@@ -46,7 +46,35 @@ MAX_VIEWS_AHEAD = 1000  # bounds the memory that a lying site can take; no hones
 MAX_MESSAGES_PER_SLOT = 16
 
 _Slot = tuple[int, int]  # view and kind; kind 0 is the proposal
-_Held = dict[_Slot, dict[str, tuple[Received, ...]]]
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """What was heard for one slot. The sums are kept beside it, so that no rule has to add up stake again.
+
+    Attributes:
+        by_site: one message for each site, or more if it lies.
+        weight: stake that spoke at all.
+        by_value: stake behind each value; a site counts once for a value, however often it spoke.
+    """
+
+    by_site: dict[str, tuple[Received, ...]] = field(default_factory=dict)
+    weight: int = 0
+    by_value: dict[bytes, int] = field(default_factory=dict)
+
+    def plus(self, received: Received, weight: int) -> Ballots:
+        """With one message more, whose site has this stake."""
+        site, value = received.message.site, received.message.value
+        held = self.by_site.get(site, ())
+        already = any(known.message.value == value for known in held)
+        return Ballots(
+            {**self.by_site, site: (*held, received)},
+            self.weight if held else self.weight + weight,
+            self.by_value if already else {**self.by_value, value: self.by_value.get(value, 0) + weight},
+        )
+
+
+_NOTHING = Ballots()
 
 
 @dataclass
@@ -63,31 +91,31 @@ class State:
     valid_view: int = -1
     candidate: bytes = NIL
     certificate: Certificate | None = None
-    judged: dict[bytes, bool] = field(default_factory=dict)
-    asked: set[bytes] = field(default_factory=set)
-    messages: _Held = field(default_factory=dict)
-    timers: set[tuple[Stage, int]] = field(default_factory=set)
+    judged: Mapping[bytes, bool] = field(default_factory=dict)
+    asked: frozenset[bytes] = frozenset()
+    messages: Mapping[_Slot, Ballots] = field(default_factory=dict)
+    timers: frozenset[tuple[Stage, int]] = frozenset()
 
     def copy(self) -> State:
-        """A copy that can be changed; what lies inside `messages` is replaced, never changed."""
-        return replace(
-            self,
-            judged=dict(self.judged),
-            asked=set(self.asked),
-            messages=dict(self.messages),
-            timers=set(self.timers),
-        )
+        """A copy that can be changed: all that it holds is replaced, never changed, so nothing else is copied."""
+        twin = object.__new__(State)
+        vars(twin).update(vars(self))
+        return twin
+
+    def heard(self, view: int, kind: int) -> Ballots:
+        """All messages for one slot."""
+        return self.messages.get((view, kind), _NOTHING)
 
     def held(self, view: int, kind: int, site: str) -> tuple[Received, ...]:
         """What a site signed for one slot: one message, or more if it lies."""
-        return self.messages.get((view, kind), {}).get(site, ())
+        return self.heard(view, kind).by_site.get(site, ())
 
     def hold(self, received: Received) -> None:
         """Add a message to those held."""
         message = received.message
         slot = (message.view, _kind(message))
-        by_site = self.messages.get(slot, {})
-        self.messages[slot] = by_site | {message.site: (*by_site.get(message.site, ()), received)}
+        ballots = self.messages.get(slot, _NOTHING).plus(received, self.instance.weights[message.site])
+        self.messages = {**self.messages, slot: ballots}
 
 
 def _kind(message: Proposal | Vote) -> int:
@@ -127,9 +155,8 @@ def step(state: State, event: Event) -> tuple[State, list[Action]]:
             return state, []  # gossip repeats itself
     run = _Run(state.copy())
     run.take(event)
-    if run.state.certificate is None:
-        while run.advance():
-            pass
+    while run.state.certificate is None and run.advance(event):
+        pass
     return run.state, run.actions
 
 
@@ -150,18 +177,22 @@ class _Run:
                     self._schedule(Stage.PROPOSE)
             case Candidate(value):
                 state.candidate = value
-                state.judged[value] = True
+                state.judged = {**state.judged, value: True}
             case Judged(value, valid):
-                state.judged[value] = valid
+                state.judged = {**state.judged, value: valid}
             case Received():
                 self._receive(event)
             case Timeout(stage, view):
                 if view == state.view and state.certificate is None:
                     self._time_out(stage)
 
-    def advance(self) -> bool:
-        """Fire the first rule that applies; False when none does."""
-        return self._decide() or self._skip() or (self.state.started and self._vote())
+    def advance(self, event: Event) -> bool:
+        """Fire the first rule that applies; False when none does.
+
+        A message can bring a decision, or take us along, only in its own view; anything else may do so in any view.
+        """
+        views = {event.message.view} if isinstance(event, Received) else {view for view, _ in self.state.messages}
+        return self._decide(views) or (self.state.started and (self._skip(views) or self._vote()))
 
     def _receive(self, received: Received) -> None:
         message = received.message
@@ -173,11 +204,12 @@ class _Run:
         held = self.state.held(message.view, _kind(message), message.site)
         if len(held) == 1 and held[0].message != message:
             self.actions.append(Equivocation(held[0], received))
-        if len(held) < MAX_MESSAGES_PER_SLOT and all(known.message != message for known in held):
-            self.state.hold(received)
+        if len(held) >= MAX_MESSAGES_PER_SLOT:
+            return
+        self.state.hold(received)
         value = message.value
         if value != NIL and value not in self.state.judged and value not in self.state.asked:
-            self.state.asked.add(value)
+            self.state.asked |= {value}
             self.actions.append(Judge(value))
 
     def _time_out(self, stage: Stage) -> None:
@@ -188,37 +220,27 @@ class _Run:
         elif stage == self.state.stage == Stage.PREVOTE:  # 61
             self._send_vote(PRECOMMIT, NIL)
 
-    def _decide(self) -> bool:  # 49
-        if self.state.certificate is not None:
-            return False
-        for view in [view for view, kind in self.state.messages if kind == PRECOMMIT]:
+    def _decide(self, views: Iterable[int]) -> bool:  # 49
+        for view in sorted(views):
             value = self._agreed(view, PRECOMMIT)
             if value is not None:
-                by_site = sorted(self.state.messages[view, PRECOMMIT].items())
+                by_site = sorted(self.state.heard(view, PRECOMMIT).by_site.items())
                 votes = tuple(vote for _, held in by_site for vote in held if vote.message.value == value)
                 self.state.certificate = Certificate(value, view, votes)
                 self.actions.append(self.state.certificate)
-                break
-        return False  # nothing more happens in this instance
+                return True
+        return False
 
-    def _skip(self) -> bool:  # 55
-        if self.state.certificate is not None or not self.state.started:
-            return False
-        sites: dict[int, set[str]] = {}
-        for (view, _), by_site in self.state.messages.items():
-            if view > self.state.view:
-                sites.setdefault(view, set()).update(by_site)
-        for view in sorted(sites, reverse=True):
-            if self.instance.has_honest(sum(self.instance.weights[site] for site in sites[view])):
+    def _skip(self, views: Iterable[int]) -> bool:  # 55
+        for view in sorted((view for view in views if view > self.state.view), reverse=True):
+            sites = {site for kind in (0, PREVOTE, PRECOMMIT) for site in self.state.heard(view, kind).by_site}
+            if self.instance.has_honest(sum(self.instance.weights[site] for site in sites)):
                 self._enter(view)
                 return True
         return False
 
     def _vote(self) -> bool:
-        state = self.state
-        if state.certificate is not None:
-            return False
-        if state.stage == Stage.PROPOSE:
+        if self.state.stage == Stage.PROPOSE:
             return self._propose() or self._answer_proposal()
         return self._lock() or self._answer_prevotes() or self._wait_for_precommits()
 
@@ -228,7 +250,7 @@ class _Run:
         if self.instance.proposer(state.view) != site or state.held(state.view, 0, site):
             return False
         value = state.valid_value if state.valid_value != NIL else state.candidate
-        if value == NIL:
+        if not state.judged.get(value, False):  # no candidate yet; or locked in an earlier life, the bytes not here yet
             return False
         i = self.instance
         proposal = Proposal(i.task_id, i.round, i.step, state.view, state.valid_view, value, site)
@@ -245,8 +267,8 @@ class _Run:
         if value not in state.judged:
             return False
         if valid_view >= 0:
-            proven = valid_view < state.view and self.instance.is_quorum(self._weight(valid_view, PREVOTE, value))
-            if not proven:
+            support = state.heard(valid_view, PREVOTE).by_value.get(value, 0)
+            if valid_view >= state.view or not self.instance.is_quorum(support):
                 return False
         agrees = state.locked_view <= valid_view or state.locked_value == value
         self._send_vote(PREVOTE, value if state.judged[value] and agrees else NIL)
@@ -269,13 +291,15 @@ class _Run:
         state = self.state
         if state.stage != Stage.PREVOTE:
             return False
-        if self.instance.is_quorum(self._weight(state.view, PREVOTE, NIL)):
+        prevotes = state.heard(state.view, PREVOTE)
+        if self.instance.is_quorum(prevotes.by_value.get(NIL, 0)):
             self._send_vote(PRECOMMIT, NIL)
             return True
-        return self.instance.is_quorum(self._weight(state.view, PREVOTE)) and self._schedule(Stage.PREVOTE)
+        return self.instance.is_quorum(prevotes.weight) and self._schedule(Stage.PREVOTE)
 
     def _wait_for_precommits(self) -> bool:  # 47
-        return self.instance.is_quorum(self._weight(self.state.view, PRECOMMIT)) and self._schedule(Stage.PRECOMMIT)
+        heard = self.state.heard(self.state.view, PRECOMMIT)
+        return self.instance.is_quorum(heard.weight) and self._schedule(Stage.PRECOMMIT)
 
     def _enter(self, view: int) -> None:  # 11
         self.state.view, self.state.stage = view, Stage.PROPOSE
@@ -290,23 +314,16 @@ class _Run:
         timer = (stage, self.state.view)
         if timer in self.state.timers:
             return False
-        self.state.timers.add(timer)
+        self.state.timers |= {timer}
         self.actions.append(Schedule(*timer))
         return True
 
     def _agreed(self, view: int, kind: int) -> bytes | None:
         """The valid value that a quorum voted for."""
-        by_site = self.state.messages.get((view, kind), {})
-        values = {vote.message.value for held in by_site.values() for vote in held} - {NIL}
-        for value in sorted(values):
-            if self.state.judged.get(value, False) and self.instance.is_quorum(self._weight(view, kind, value)):
+        heard = self.state.heard(view, kind)
+        if not self.instance.is_quorum(heard.weight):
+            return None
+        for value, weight in sorted(heard.by_value.items()):
+            if value != NIL and self.instance.is_quorum(weight) and self.state.judged.get(value, False):
                 return value
         return None
-
-    def _weight(self, view: int, kind: int, value: bytes | None = None) -> int:
-        """Stake that voted for a value, or at all; a site counts once, however often it voted."""
-        return sum(
-            self.instance.weights[site]
-            for site, held in self.state.messages.get((view, kind), {}).items()
-            if value is None or any(vote.message.value == value for vote in held)
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 from covey_chain.types import Proposal, Vote
 
@@ -45,18 +46,25 @@ class Instance:
         if any(weight < 0 for weight in self.weights.values()) or sum(self.weights.values()) == 0:
             raise ValueError("weights must not be negative, nor all zero")
 
+    @cached_property
+    def _order(self) -> list[str]:
+        return sorted(self.weights, key=str.lower)
+
+    @cached_property
+    def _total(self) -> int:
+        return sum(self.weights.values())
+
     def proposer(self, view: int) -> str:
         """The site that proposes in a view; independent of stake, so that a lone big stake cannot stall the others."""
-        order = sorted(self.weights, key=str.lower)
-        return order[(self.round + view) % len(order)]
+        return self._order[(self.round + view) % len(self._order)]
 
     def is_quorum(self, weight: int) -> bool:
         """More than 2/3 of all stake."""
-        return 3 * weight > 2 * sum(self.weights.values())
+        return 3 * weight > 2 * self._total
 
     def has_honest(self, weight: int) -> bool:
         """More than 1/3 of all stake: at least one of these sites is honest."""
-        return 3 * weight > sum(self.weights.values())
+        return 3 * weight > self._total
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

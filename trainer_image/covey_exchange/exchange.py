@@ -144,6 +144,16 @@ class Exchange:
         self._messages.append(message, None)
         return message
 
+    def relay(self, envelope: Envelope) -> Message:
+        """Pass on what another site said and we have kept, as if it had just come; for after a restart.
+
+        Raises:
+            MessageRefused: it is not valid.
+        """
+        message = self.roster.verify(envelope)
+        self._messages.append(message, None)
+        return message
+
     def offer(self, envelope: Envelope, payload: bytes) -> Message:
         """Broadcast the header of one's own update and put the update on the ring; again after a restart.
 

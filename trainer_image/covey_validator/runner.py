@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from covey_api.quantity import ratio
 from covey_api.status import Reason
-from covey_chain.types import ScoreReveal, Signable, UpdateHeader
+from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
 from covey_exchange import segments
 from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
@@ -154,7 +154,9 @@ class Runner:
             await self._stop()
 
     async def _say_again(self) -> None:
-        """Send once more what we had said before a restart; our own update counts as arrived."""
+        """Send once more what we had said before a restart, and the votes that led to it; our update has arrived."""
+        for message in self._node.store.others(self.round):
+            self._node.exchange.relay(message.envelope)
         for message in self._node.store.own(self.round):
             if isinstance(message.body, UpdateHeader):
                 payload = self._node.store.update(self.round)
@@ -172,12 +174,19 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _feed(self, event: Event) -> None:
+        if isinstance(event, Heard) and self._is_of_others(event.message):
+            # A lock or a later view that nobody else can explain would hold up all: a lying site may have told us
+            # only. So what makes us sign is on disk before our signature is.
+            self._node.store.add_message(event.message)
         self._state, actions = machine.step(self._state, event)
         progress = self._node.progress
         if progress.phase != self._state.phase:
             progress.say(self._state.phase, f"round {self.round} of {progress.rounds}")
         for action in actions:
             await self._act(action)
+
+    def _is_of_others(self, message: Message) -> bool:
+        return message.site != self._setting.site and isinstance(message.body, Proposal | Vote)
 
     async def _act(self, action: Action) -> None:
         match action:

@@ -4,7 +4,8 @@
     start.json                  what the driver said about the data, and the first model's digest
     models/<digest>.safetensors the base of this round and of the one before
     residual.safetensors        error feedback between rounds
-    rounds/<n>/messages.log     signed messages of the round, ours on disk before they are sent
+    rounds/<n>/messages.log     signed messages of the round, ours on disk before they are sent, and before them the
+                                proposals and votes of others that may have led to them
     rounds/<n>/update.bin       our encoded update
     rounds/<n>/staged.safetensors, absorbed.safetensors
                                 error feedback with this round's delta, sent or too late to send
@@ -84,6 +85,7 @@ class Store:
         self._path = path
         self._site = site
         self._signed: dict[tuple[object, ...], Message] = {}
+        self._others: dict[bytes, Message] = {}
         for folder in ("models", "rounds", "certified"):
             (path / folder).mkdir(parents=True, exist_ok=True)
 
@@ -123,6 +125,8 @@ class Store:
                 found.append(message)
                 if message.site == self._site:
                     self._signed[slot(message.body)] = message
+                else:
+                    self._others[message.identity] = message
             whole = end
         if whole < len(data):
             durable.write(path, data[:whole])
@@ -143,14 +147,22 @@ class Store:
         """What we have signed in a round, in the order in which it was signed."""
         return [message for message in self._signed.values() if message.body.round == round_number]
 
+    def others(self, round_number: int) -> list[Message]:
+        """What we have kept of others in a round, in the order in which it came."""
+        return [message for message in self._others.values() if message.body.round == round_number]
+
     def add_message(self, message: Message) -> None:
-        """Keep a message; on disk when this returns.
+        """Keep a message; on disk when this returns. One of another site is kept once.
 
         Raises:
             DoubleSignature: it is ours, and another one is stored for its slot.
         """
         if message.site == self._site and self.signed(message.body) is None:
             self._signed[slot(message.body)] = message
+        if message.site != self._site:
+            if message.identity in self._others:
+                return
+            self._others[message.identity] = message
         wire = to_wire(message.envelope).SerializeToString(deterministic=True)
         folder = self._round(message.body.round)
         folder.mkdir(exist_ok=True)
@@ -234,6 +246,7 @@ class Store:
         if folder.exists():
             shutil.rmtree(folder)
         self._signed = {key: message for key, message in self._signed.items() if key[1] != record.round}
+        self._others = {key: message for key, message in self._others.items() if message.body.round != record.round}
 
     def certified(self, round_number: int) -> CertifiedRound | None:
         """The result of a round, or None."""

@@ -1,40 +1,99 @@
-"""Hundreds of seeded schedules: never two certificates, always progress once the network heals."""
+"""Ten thousand seeded schedules: never two certificates, always progress once the network heals, nobody honest accused.
+
+`make soak` plays fresh ones. A failure prints the command that shows its schedule event by event.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
 import pytest
-from agreement_simulator import END_SECONDS, World
+from covey_schedules.machines import BROKEN
+from covey_schedules.play import play, play_all
+from covey_schedules.promises import BrokenPromise
+from covey_schedules.setting import SITES_MAX, SITES_MIN, Setting
+
+SCHEDULES, BLOCK = 10_000, 250
+ROOT = Path(__file__).resolve().parents[3]
 
 
-def check(world: World) -> None:
-    replay = f"replay: World(seed={world.seed}, sites={len(world.weights)}, liars={len(world.liars)})"
-    world.run()
-    decided = {site.certificate.value for site in world.sites.values() if site.certificate}
-    assert len(decided) <= 1, f"two certificates; {replay}"
-    assert world.all_decided(), f"no progress within {END_SECONDS} s of simulated time; {replay}"
-    assert world.accused <= set(world.liars), f"an honest site was accused; {replay}"
-    total = sum(world.weights.values())
-    for site in world.sites.values():
-        assert site.certificate is not None
-        signers = [received.message.site for received in site.certificate.precommits]
-        assert len(set(signers)) == len(signers), replay
-        assert 3 * sum(world.weights[signer] for signer in signers) > 2 * total, replay
+@pytest.fixture(scope="module")
+def reached() -> Counter[str]:
+    return Counter()
 
 
-@pytest.mark.parametrize("sites", [3, 4, 5, 6, 7])
-def test_loss_reordering_duplication_partitions_and_crashes(sites: int):
-    for seed in range(100):
-        check(World(seed, sites))
+@pytest.mark.parametrize("first", range(0, SCHEDULES, BLOCK))
+def test_every_promise_holds_in_every_schedule(first: int, reached: Counter[str]):
+    seen, broken = play_all(range(first, first + BLOCK))
+    reached.update(seen, schedules=BLOCK)
+
+    assert not broken, "\n".join(map(str, broken))
 
 
-@pytest.mark.parametrize("sites", [4, 5, 7])
-def test_less_than_a_third_of_the_stake_lies(sites: int):
-    for seed in range(60):
-        check(World(seed, sites, liars=2))
+def test_the_schedules_reach_what_they_are_there_for(reached: Counter[str]):
+    if reached["schedules"] < SCHEDULES:
+        pytest.skip("not all schedules were played")
+
+    assert reached["unlocked by proof"] >= 10
+    assert reached["crashes"] >= 10_000
+    assert reached["accusations"] >= 10_000
+    assert reached["forged, refused"] >= 1000
+    assert reached["heard twice"] >= 1000
+    assert reached["decided in a later view"] >= 10_000
+    assert reached["deep views"] >= 500
 
 
-def test_every_equivocation_that_reaches_a_site_is_found():
-    worlds = [World(seed, 7, liars=2, loss=0.0, crashes=0) for seed in range(20)]
-    for world in worlds:
-        check(world)
-    assert any(world.accused for world in worlds)
+def test_the_schedules_have_3_to_20_sites_and_just_under_a_third_of_the_stake_lies():
+    settings = [Setting.draw(seed) for seed in range(SCHEDULES)]
+
+    assert {len(setting.weights) for setting in settings} == set(range(SITES_MIN, SITES_MAX + 1))
+    shares = [sum(s.weights[liar] for liar in s.liars) / sum(s.weights.values()) for s in settings]
+    assert 0.33 < max(shares) < 1 / 3
+    assert sum(share > 0.25 for share in shares) > SCHEDULES / 4
+
+
+@pytest.mark.parametrize("first", range(0, 400, 100))
+def test_certificates_and_accusations_are_proven_by_real_signatures(first: int):
+    for seed in range(first, first + 100):
+        world = play(seed, real_signatures=True)
+
+        assert {len(vote.signature) for c in world.certificates for vote in c.precommits} == {65}
+
+
+def test_a_real_signature_changes_nothing_else():
+    assert play(7, real_signatures=True).now == play(7).now
+
+
+def find(name: str, seeds: int = 2500) -> BrokenPromise:
+    """The first schedule in which a broken machine breaks the promise that it is known to break."""
+    machine, promise = BROKEN[name]
+    for seed in range(seeds):
+        try:
+            play(seed, machine)
+        except BrokenPromise as problem:
+            if problem.promise == promise:
+                return problem
+    raise AssertionError(f"{seeds} schedules do not show that {name} is broken")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_machine_is_found_out(name: str):
+    find(name)
+
+
+def test_a_failing_seed_is_replayed_by_the_command_that_it_prints():
+    command = str(find("half-is-enough")).partition("replay: ")[2].split()
+    assert command[:3] == [".venv/bin/python", "-m", "covey_schedules"]
+    path = os.pathsep.join(str(ROOT / part) for part in ("crds", "contracts", "trainer_image", "dev"))
+
+    shown = subprocess.run(
+        [sys.executable, *command[1:]], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+
+    assert shown.returncode == 1
+    assert "Certificate" in shown.stdout
+    assert "broken: two certificates" in shown.stdout.splitlines()[-1]

@@ -109,6 +109,17 @@ async def test_a_link_that_is_never_idle_stays(town: Towns) -> None:
     assert first.traffic.of(two.sites[1].address).reconnects == 0
 
 
+async def test_what_a_silent_site_once_said_is_relayed(town: Towns) -> None:
+    three = town(3)
+    one, two = await three.run(three.sites[0]), await three.run(three.sites[1])
+    said = three.sites[2].seal(vote(three, 2))
+    relayed = one.relay(said)
+    assert relayed.site == three.sites[2].address
+    assert await Inbox(two).message(said.body) == relayed
+    with pytest.raises(MessageRefused):
+        one.relay(replace(said, body=vote(three, 1)))
+
+
 async def test_a_site_that_restarts_gets_what_it_missed(town: Towns) -> None:
     three = town(3)
     exchanges = await three.run_all()

@@ -50,6 +50,17 @@ def test_a_second_message_for_a_slot_is_never_signed(store: Store, tmp_path: Pat
     assert again.signed(vote(view=1)) is None
 
 
+def test_what_others_voted_is_kept_once_and_found_again(store: Store, tmp_path: Path):
+    theirs = said(replace(vote(), site=OWNERS[1]))
+    store.add_message(theirs)
+    store.add_message(theirs)
+    again = Store(tmp_path, A)
+    assert again.load_messages(1, roster()) == [theirs]
+    again.add_message(theirs)
+    assert (again.others(1), again.own(1), again.others(2)) == ([theirs], [], [])
+    assert Store(tmp_path, A).load_messages(1, roster()) == [theirs]
+
+
 def test_a_half_written_message_is_cut_off(store: Store, tmp_path: Path):
     store.add_message(said(vote()))
     log = tmp_path / "rounds/1/messages.log"
