@@ -23,7 +23,7 @@ from covey_api.task import TaskSpec
 from covey_api.terms import TaskTerms
 from covey_exchange.codec import CodecSpec, Residual, decode, encode
 from covey_exchange.manifest import Manifest
-from covey_exchange.merge import RoundMerge
+from covey_exchange.merge import Clip, RoundMerge
 from covey_exchange.seed import task_seed
 from covey_trainer import baseline
 from covey_trainer.executor import Evaluation, Parameters
@@ -71,6 +71,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
     sites = {to_checksum_address(f"0x{i + 1:040x}"): Learner(task, seed, [folder]) for i, folder in enumerate(folders)}
     codec = CodecSpec(task.compression.codec.value, ratio(task.compression.density), task.compression.value_bits)
     rate, margin = float(ratio(task.aggregation.outer_learning_rate)), ratio(task.validation.margin)
+    clip = Clip(task.aggregation.clip)
     base = next(iter(sites.values())).initialised().parameters
     manifest = Manifest.from_arrays(base)
     residuals = {site: Residual(manifest) for site in sites}
@@ -81,7 +82,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
             site: encode(learner.train(base, number).delta, residuals[site], codec, manifest)
             for site, learner in sites.items()
         }
-        merge = RoundMerge(base, [(s, decode(p, codec, manifest, s)) for s, p in payloads.items()], rate)
+        merge = RoundMerge(base, [(s, decode(p, codec, manifest, s)) for s, p in payloads.items()], rate, clip)
         candidate = merge.candidate()
         models = {"base": base, "candidate": candidate} | {site: merge.without(site) for site in sites}
         scores = {site: _scores(learner, models) for site, learner in sites.items()}

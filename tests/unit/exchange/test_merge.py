@@ -93,7 +93,7 @@ def test_without_clipping_the_updates_count_as_they_are_sent(spec: CodecSpec) ->
             total += update[name]
         assert np.array_equal(candidate[name], base[name] - total / np.float32(3) * np.float32(0.7))
         pair = decoded[0][name] + decoded[1][name]
-        assert np.array_equal(others[name], base[name] - pair / np.float32(2) * np.float32(0.7))
+        assert np.array_equal(others[name], base[name] - pair / np.float32(3) * np.float32(0.7))
     assert set(merge.keep_fractions.values()) == {1.0}
     assert model_digest(candidate) != model_digest(merged(3, spec).candidate())
 
@@ -130,7 +130,7 @@ def test_without_the_only_update_the_base_remains() -> None:
 def test_leaving_out_an_update_of_zeros_makes_no_difference() -> None:
     blob = encode({t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}, Residual(MANIFEST), SPEC, MANIFEST)
     payloads = [("busy", payload(1)), ("idle", blob), ("keen", payload(2))]
-    merge = RoundMerge.of_payloads(tensors(0), payloads, SPEC, 0.7)
+    merge = RoundMerge.of_payloads(tensors(0), payloads, SPEC, 0.7, Clip.MEDIAN_NORM)
     assert model_digest(merge.without("idle")) == model_digest(merge.candidate())
 
 
