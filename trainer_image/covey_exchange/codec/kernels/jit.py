@@ -39,7 +39,7 @@ def cache_directory() -> Path | None:
     """The first directory that is ours and writable; None: every process compiles anew."""
     for directory in _candidates():
         if is_ours(directory):
-            numba.config.CACHE_DIR = str(directory)
+            numba.config.CACHE_DIR = str(directory)  # type: ignore[attr-defined] # set by numba at run time
             return directory
     _log.warning("no private writable directory for compiled code: it is compiled anew in each process")
     return None
