@@ -117,9 +117,11 @@ class Process:
         return process if process.alive else None
 
     def save(self, path: Path) -> None:
-        """Write the pid file."""
+        """Write the pid file, whole or not at all: others wait for it to appear."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{self.pid} {self.started}\n")
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(f"{self.pid} {self.started}\n")
+        new.rename(path)
 
     @property
     def alive(self) -> bool:
