@@ -60,15 +60,19 @@ async def finalize_task(world: World, obj: Object) -> float | None:
 
 
 async def finalize_subnet(world: World, obj: Object) -> float | None:
-    """Its mirrors go first, while the wallet is still known; membership and stake on chain stay."""
+    """Its mirrors go first, and tasks that are being deleted, while the wallet is still known to take them back.
+
+    Membership and stake on chain stay.
+    """
     if names.FINALIZER not in (obj["metadata"].get("finalizers") or []):
         return None
-    tasks = await world.kube.list_all(TASK, namespace_of(obj), f"{names.SUBNET}={name_of(obj)}")
-    mirrors = [task for task in tasks if labels_of(task).get(names.MIRROR) == "true"]
+    tasks = await world.kube.list_all(TASK, namespace_of(obj))
+    own = [task for task in tasks if (task.get("spec") or {}).get("subnet") == name_of(obj)]
+    mirrors = [task for task in own if labels_of(task).get(names.MIRROR) == "true"]
     for mirror in mirrors:
         if not deleting(mirror):
             await world.kube.delete(mirror)
-    if mirrors and not _out_of_time(world, obj, factor=2.0):
+    if (mirrors or any(map(deleting, own))) and not _out_of_time(world, obj, factor=2.0):
         return 1.0
     await _release(world, obj)
     return None

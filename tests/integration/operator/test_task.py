@@ -13,7 +13,7 @@ from covey_api.task import Decision
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
 from covey_chain.signing import sign
-from covey_chain.types import RoundResult
+from covey_chain.types import RoundResult, TaskStatus
 from covey_chain.wallet import Wallet
 from covey_cli.answer import answer
 from covey_cli.cluster import Place
@@ -482,6 +482,19 @@ async def test_deletion_leaves_nothing_and_returns_the_bounty(cluster, member):
         return (await cluster.get(SUBNET, planner.namespace, "eu"))["status"].get("balance") == "9000"
 
     await cluster.until("the bounty is back", refunded)
+
+
+async def test_a_task_deleted_with_its_subnet_returns_the_bounty_too(cluster, member, node, contracts):
+    planner = await joined(cluster, member)
+    cluster.apply(planner.task("wdbc"))
+    await cluster.condition(TASK, planner.namespace, "wdbc", "Published", "AsExpected", "True")
+    task_id = (await cluster.get(TASK, planner.namespace, "wdbc"))["status"]["taskId"]
+    cluster.server.kubectl("delete", "ft,sn", "--all", "-n", planner.namespace, "--timeout=60s")
+    chain = await Chain.connect(node.url, node.chain_id, contracts.settlement)
+    try:
+        assert (await chain.task(bytes.fromhex(task_id[2:]))).status is TaskStatus.CANCELLED
+    finally:
+        await chain.close()
 
 
 async def test_a_cancelled_task_fails_at_the_others(cluster, member):
