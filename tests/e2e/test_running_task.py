@@ -19,7 +19,7 @@ from witness import Witness
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
-ROUNDS = 40
+ROUNDS = 150  # a quiet machine plays two or three in a second, and the tests before the lost head take a while
 CHILDREN = "pods,services,configmaps,secrets,persistentvolumeclaims,networkpolicies"
 
 PROBE = """
@@ -49,7 +49,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(stage: Stage, make_task: Callable[..., dict[str, Any]]) -> Iterator[Running]:
     task = make_task("long")
-    task["spec"]["rounds"] |= {"count": ROUNDS, "settleEvery": 10}
+    task["spec"]["rounds"] |= {"count": ROUNDS, "settleEvery": 30}
     task_id = story.publish(stage, task)
     story.join(stage, task_id)
     for member in MEMBERS:
