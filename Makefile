@@ -94,6 +94,14 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
 
+.PHONY: bench-gpu
+bench-gpu: venv ## Error feedback and selection on a CUDA GPU, against its memory's bandwidth
+	PYTHONPATH=bench $(PY) -m covey_bench.gpu
+
+.PHONY: bench-gas
+bench-gas: chain-tools ## What a settled round costs on chain
+	PYTHONPATH=bench:dev $(PY) -m covey_bench.gas
+
 .PHONY: soak
 soak: venv ## Fresh schedules for the agreement on all cores (SECONDS=3600, or SEEDS=n schedules)
 	PYTHONPATH=dev $(PY) -m covey_schedules soak $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS),--seconds $(or $(SECONDS),3600))

@@ -16,6 +16,8 @@ from covey_exchange.manifest import Array
 
 ELEMENTS_AT_ONCE = 2**26  # in one selection step: bounds the device's memory
 
+GPU_CHUNKS = frozenset({1024, 2048, 4096, 8192})  # in one pass (`gpu_select`): its blocks are powers of two
+
 _ABSOLUTE = 0x7FFFFFFF
 
 
@@ -86,6 +88,11 @@ class Torch:
         return self._rest.unpack(low, unary, count, bits)
 
     def _rows(self, flat: Array, rows: int, kept: int) -> Integers:
+        if self.device.type == "cuda" and flat.size // rows in GPU_CHUNKS:
+            from covey_trainer import gpu_select  # Triton is there where torch is built for CUDA
+
+            found: Integers = gpu_select.select(self._to_device(flat), flat.size // rows, kept).cpu().numpy()
+            return found
         keys = self._keys(flat).reshape(rows, -1)
         threshold = torch.topk(keys, kept, dim=1, sorted=False).values.min(dim=1, keepdim=True).values
         above, ties = keys > threshold, keys == threshold
