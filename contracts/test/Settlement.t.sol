@@ -262,7 +262,9 @@ contract SettlementTest is Base {
 
     /// Gas as a transaction pays it; `FORGE_SNAPSHOT_CHECK=true forge test` holds it to `snapshots/`.
     function test_GasOfResults() public {
-        for (uint16 sites = 3; sites <= 16; sites += 13) {
+        uint16[3] memory sizes = [uint16(3), 16, 64];
+        for (uint256 i = 0; i < sizes.length; ++i) {
+            uint16 sites = sizes[i];
             setUp();
             bytes32 taskId = started(100 ether, sites);
             uint256 quorum = uint256(sites) * 2 / 3 + 1;
@@ -276,7 +278,7 @@ contract SettlementTest is Base {
                 vm.snapshotGasLastCall(
                     "Settlement",
                     string.concat(
-                        sites == 3 ? "3 sites, 3 signatures" : "16 sites, 11 signatures",
+                        ["3 sites, 3 signatures", "16 sites, 11 signatures", "64 sites, 43 signatures"][i],
                         round == 1 ? ", first" : ", later"
                     )
                 );
