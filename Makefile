@@ -90,6 +90,9 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	$(PY) tests/fuzz/fuzz_decoder.py -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 \
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
+.PHONY: bench
+bench: bench-codec bench-gas ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
