@@ -91,11 +91,15 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-gas ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-ring bench-gas ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
+
+.PHONY: bench-ring
+bench-ring: venv ## The ring against plain mutual TLS between network namespaces (root)
+	PYTHONPATH=bench $(PY) -m covey_bench.ring
 
 .PHONY: bench-gpu
 bench-gpu: venv ## Error feedback and selection on a CUDA GPU, against its memory's bandwidth

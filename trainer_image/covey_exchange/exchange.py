@@ -17,6 +17,7 @@ from covey_exchange.errors import MessageRefused, PeerUnreachable, ProtocolViola
 from covey_exchange.gossip import Gossip, MessageLog
 from covey_exchange.limits import Limits
 from covey_exchange.messages import Envelope, from_wire
+from covey_exchange.payload import Payload, to_leaves
 from covey_exchange.proto.wire_pb2 import Frame, Pong, Signed
 from covey_exchange.requests import Handler, Requests
 from covey_exchange.ring import Ring
@@ -165,9 +166,10 @@ class Exchange:
         header = message.body
         if not isinstance(header, UpdateHeader):
             raise ValueError(f"a {type(header).__name__} is no header of an update")
-        if header.length != len(payload) or header.root != segments.payload_root(payload):
+        leaves = to_leaves(payload)
+        if header.length != leaves.length or header.root != segments.merkle_root(leaves.leaf):
             raise ValueError("the header has another length or root than the payload")
-        self._ring.offer(message, header, payload)
+        self._ring.offer(message, header, Payload(leaves, payload))
         self._messages.append(message, None)
         return message
 

@@ -37,20 +37,13 @@ class Payload:
         filled: number of verified segments.
     """
 
-    def __init__(self, leaves: Leaves) -> None:
+    def __init__(self, leaves: Leaves, data: bytes | None = None) -> None:
+        """Empty; or complete with `data`, which is not copied and whose leaves these must be."""
         self.leaves = leaves
-        self.filled = 0
         self._hashes: Sequence[bytes] = leaves.leaf
-        self._buffer = bytearray(leaves.length)
+        self._buffer: bytes | bytearray = bytearray(leaves.length) if data is None else data
+        self.filled = 0 if data is None else len(self._hashes)
         self._progress = asyncio.Event()
-
-    @classmethod
-    def of(cls, data: bytes) -> Payload:
-        """A complete payload."""
-        payload = cls(to_leaves(data))
-        payload._buffer[:] = data
-        payload.filled = len(payload._hashes)
-        return payload
 
     @property
     def complete(self) -> bool:
@@ -67,6 +60,7 @@ class Payload:
             raise ProtocolViolation(site, Refusal.CORRUPT_SEGMENT, f"segment {index}")
         if index < self.filled:
             return
+        assert isinstance(self._buffer, bytearray), "complete from the start"
         start = index * segments.SEGMENT_BYTES
         self._buffer[start : start + len(data)] = data
         self.filled += 1
@@ -88,4 +82,4 @@ class Payload:
     def data(self) -> bytes:
         """The whole payload, once it is complete."""
         assert self.complete, "payload is incomplete"
-        return bytes(self._buffer)
+        return bytes(self._buffer)  # no copy if it came as bytes

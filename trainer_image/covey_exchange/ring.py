@@ -103,9 +103,9 @@ class Ring:
         """Stop forwarding and fetching."""
         await self._background.close()
 
-    def offer(self, message: Message, header: UpdateHeader, data: bytes) -> None:
-        """Put one's own update on the ring."""
-        held = _Held(message, header, Payload.of(data), delivered=True)
+    def offer(self, message: Message, header: UpdateHeader, payload: Payload) -> None:
+        """Put one's own update, which is complete, on the ring."""
+        held = _Held(message, header, payload, delivered=True)
         self._headers[message.digest] = (message, header)
         self._held[message.digest] = held
         self._background.start(self._forward(held), "forward own update")

@@ -61,7 +61,8 @@ def _kernel(  # type: ignore[no-untyped-def]
         room = KEPT - tl.sum(above, axis=0)
         chosen = above | (ties & (tl.cumsum(ties, axis=0) <= room).to(tl.int32))
     place = tl.cumsum(chosen, axis=0) - 1
-    tl.store(positions_ptr + row * KEPT + place, at, mask=(chosen > 0) & (place < KEPT))  # NaN has no order: stay inside
+    inside = (chosen > 0) & (place < KEPT)  # NaN has no order, but must not write elsewhere
+    tl.store(positions_ptr + row * KEPT + place, at, mask=inside)
 
 
 def select(flat: torch.Tensor, chunk: int, kept: int) -> torch.Tensor:
