@@ -32,6 +32,7 @@ def _kernel(  # type: ignore[no-untyped-def]
         value = value * decay + tl.load(added_ptr + at)
         tl.store(out_ptr + at, value)
     key = value.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    key = tl.minimum(key, 0x7F800000)  # NaN counts as infinity: `top + 1` must not overflow, or too many are chosen
     top = tl.max(key, axis=0)
     if ADD:
         if top >= 0x7F800000:  # infinity or NaN
@@ -61,8 +62,7 @@ def _kernel(  # type: ignore[no-untyped-def]
         room = KEPT - tl.sum(above, axis=0)
         chosen = above | (ties & (tl.cumsum(ties, axis=0) <= room).to(tl.int32))
     place = tl.cumsum(chosen, axis=0) - 1
-    inside = (chosen > 0) & (place < KEPT)  # NaN has no order, but must not write elsewhere
-    tl.store(positions_ptr + row * KEPT + place, at, mask=inside)
+    tl.store(positions_ptr + row * KEPT + place, at, mask=chosen > 0)
 
 
 def select(flat: torch.Tensor, chunk: int, kept: int) -> torch.Tensor:

@@ -68,5 +68,7 @@ def test_the_first_number_that_is_not_finite_is_found(where: set[int], what: flo
     added = np.ones(3 * 1024, dtype=np.float32)
     added[sorted(where)] = what
     kept = torch.zeros(added.size, device="cuda")
-    _, bad = absorb_and_select(kept, torch.from_numpy(added).cuda(), 1.0, 1024, 16, torch.empty_like(kept))
+    positions, bad = absorb_and_select(kept, torch.from_numpy(added).cuda(), 1.0, 1024, 16, torch.empty_like(kept))
     assert int(bad) == min(where)
+    rows = positions.cpu().numpy().reshape(3, 16) // 1024
+    assert np.array_equal(rows, np.arange(3)[:, None].repeat(16, axis=1))  # each chunk wrote only its own
