@@ -12,6 +12,7 @@ both sides; connections stand before the clock starts.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from covey_chain.signing import Domain, address_of, new_key
@@ -36,11 +37,8 @@ from covey_exchange.envelope import Peer, Roster, SiteUpdate
 from covey_exchange.exchange import Exchange
 from covey_exchange.segments import payload_root
 from covey_exchange.tls import TlsFiles, key_hash
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from covey_operator import keys
+from covey_operator.plan.storage import TLS_CERT, TLS_KEY
 
 from covey_bench import report
 from covey_bench.report import Figure
@@ -80,22 +78,10 @@ def make_sites(folder: Path, count: int) -> None:
     owners = sorted((address_of(new_key()) for _ in range(count)), key=str.lower)
     records = []
     for index, owner in enumerate(owners):
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "covey")])
-        now = datetime.now(UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .sign(key, hashes.SHA256())
-        )
-        (folder / f"{index}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        (folder / f"{index}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
-        der = certificate.public_bytes(Encoding.DER).hex()
+        secret = keys.new_tls("covey", datetime.now(UTC))
+        (folder / f"{index}.key").write_bytes(base64.b64decode(secret[TLS_KEY]))
+        (folder / f"{index}.crt").write_bytes(base64.b64decode(secret[TLS_CERT]))
+        der = keys.read_tls({"data": secret}).certificate.hex()
         records.append({"owner": owner, "session": new_key().hex(), "endpoint": f"{address(index)}:{PORT}", "der": der})
     (folder / "sites.json").write_text(json.dumps(records))
 

@@ -36,7 +36,7 @@ def test_every_promise_holds_in_every_schedule(first: int, reached: Counter[str]
 
 def test_the_schedules_reach_what_they_are_there_for(reached: Counter[str]):
     if reached["schedules"] < SCHEDULES:
-        pytest.skip("not all schedules were played")
+        pytest.skip("counts over all schedules, and only some of the tests above were selected to run")
 
     assert reached["unlocked by proof"] >= 10
     assert reached["crashes"] >= 10_000

@@ -37,7 +37,7 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-40, 1.1754944e-38, 3.4028235e
 compiled_kernels = compiled.Compiled(threads=2)
 
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here")
 
 
 @pytest.fixture(params=["compiled", "cpu", pytest.param("cuda", marks=CUDA)])

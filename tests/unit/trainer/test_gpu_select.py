@@ -14,7 +14,7 @@ from covey_trainer.kernels import GPU_CHUNKS, Torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and none is here")
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-40, 1.1754944e-38, 1e38, -1e38, 0.5, -0.5]
 LARGEST = int(np.iinfo(np.int64).max)
