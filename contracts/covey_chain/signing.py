@@ -15,6 +15,7 @@ from eth_utils.crypto import keccak
 from covey_chain.errors import BadWalletKey
 from covey_chain.types import (
     Proposal,
+    RollCall,
     RoundResult,
     ScoreCommit,
     ScoreReveal,
@@ -33,7 +34,8 @@ _TYPES: dict[type, tuple[str, ...]] = {
     Vote: ("bytes32", "uint64", "uint8", "uint32", "uint8", "bytes32", "address"),
     ScoreCommit: ("bytes32", "uint64", "address", "bytes32"),
     ScoreReveal: ("bytes32", "uint64", "address", "bytes32", "bytes32"),
-    RoundResult: ("bytes32", "uint64", "bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bool", "bool"),
+    RoundResult: ("bytes32", "uint64", "uint32", "bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bool", "bool"),
+    RollCall: ("bytes32", "uint32", "address", "bytes32"),
 }
 
 

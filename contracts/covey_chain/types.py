@@ -176,10 +176,11 @@ class ScoreReveal:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What more than 2/3 of the stake sign about a round; rewards are cumulative."""
+    """What more than 2/3 of the stake of an epoch sign about a round; rewards are cumulative."""
 
     task_id: bytes
     round: int
+    epoch: int
     model_digest: bytes
     updates_root: bytes
     scores_root: bytes
@@ -189,7 +190,25 @@ class RoundResult:
     last: bool
 
 
-Signable = UpdateHeader | Proposal | Vote | ScoreCommit | ScoreReveal | RoundResult
+@dataclass(frozen=True)
+class RollCall:
+    """Answers the roll call that begins an epoch; whoever signs it signs nothing more in an earlier one.
+
+    `evidence_hash` is keccak256 of the evidence: what the site knows to be locked (ADR 0008).
+    """
+
+    task_id: bytes
+    epoch: int
+    site: str
+    evidence_hash: bytes
+
+
+Signable = UpdateHeader | Proposal | Vote | ScoreCommit | ScoreReveal | RoundResult | RollCall
+
+
+def round_of(body: Signable) -> int | None:
+    """The round that a message is about; None for a roll call, which is about an epoch."""
+    return None if isinstance(body, RollCall) else body.round
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ class Wallet:
 
         ordered = [signatures[signer] for signer in sorted(signatures, key=str.lower)]
         values = (
-            result.task_id, result.round, result.model_digest, result.updates_root, result.scores_root,
+            result.task_id, result.round, result.epoch, result.model_digest, result.updates_root, result.scores_root,
             result.reward_root, result.total_reward, result.accepted, result.last,
         )  # fmt: skip
         call = _call(self.chain.settlement_contract, "postResult", values, ordered)

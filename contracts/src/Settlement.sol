@@ -13,6 +13,7 @@ contract Settlement is EIP712, ISettlement {
     struct RoundResult {
         bytes32 taskId;
         uint64 round; // counted from 1
+        uint32 epoch; // whose set of active members signs (ADR 0008)
         bytes32 modelDigest;
         bytes32 updatesRoot;
         bytes32 scoresRoot;
@@ -55,7 +56,7 @@ contract Settlement is EIP712, ISettlement {
     event RewardClaimed(bytes32 indexed taskId, address indexed member, uint256 amount, uint256 cumulative);
 
     bytes32 private constant RESULT_TYPEHASH = keccak256(
-        "RoundResult(bytes32 taskId,uint64 round,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)"
+        "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)"
     );
 
     MemberRegistry public immutable registry;

@@ -111,7 +111,7 @@ abstract contract Base {
         pure
         returns (Settlement.RoundResult memory)
     {
-        return Settlement.RoundResult(taskId, round, keccak256("model"), 0, 0, root, total, true, last);
+        return Settlement.RoundResult(taskId, round, 0, keccak256("model"), 0, 0, root, total, true, last);
     }
 
     /// The first `n` session keys in ascending order of their addresses.

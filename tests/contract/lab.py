@@ -83,7 +83,7 @@ class Lab:
 def result_of(task_id: bytes, rewards: dict[str, int], round_: int = 4, last: bool = True) -> RoundResult:
     root = RewardTree(rewards, task_id).root
     return RoundResult(
-        task_id, round_, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, sum(rewards.values()), True, last
+        task_id, round_, 0, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, sum(rewards.values()), True, last
     )
 
 

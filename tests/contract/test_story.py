@@ -170,7 +170,7 @@ async def test_what_does_not_exist_is_none(lab: Lab) -> None:
 
 
 async def test_signatures_are_those_of_the_contract(lab: Lab) -> None:
-    result = RoundResult(b"\x09" * 32, 3, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
-    values = (result.task_id, 3, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
+    result = RoundResult(b"\x09" * 32, 3, 2, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
+    values = (result.task_id, 3, 2, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
     on_chain = await lab.chain.call(lab.chain.settlement_contract.functions.digestOf(values))
     assert bytes(on_chain) == signing.digest(lab.chain.domain, result)

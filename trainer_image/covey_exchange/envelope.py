@@ -9,7 +9,7 @@ from functools import cached_property
 
 from covey_chain import signing
 from covey_chain.signing import Domain, SignatureInvalid
-from covey_chain.types import Participant, Proposal, RoundResult, ScoreReveal, Signable, UpdateHeader
+from covey_chain.types import Participant, Proposal, RollCall, RoundResult, ScoreReveal, Signable, UpdateHeader
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 
@@ -137,10 +137,16 @@ class Roster:
 
 
 def _check_attachment(site: str, envelope: Envelope) -> None:
-    body = envelope.body
-    if isinstance(body, Proposal | ScoreReveal):
-        expected = body.value if isinstance(body, Proposal) else body.scores_hash
-        if keccak(envelope.attachment) != expected:
-            raise WrongAttachment(site, f"{type(body).__name__} is not about the attached bytes")
-    elif envelope.attachment:
-        raise WrongAttachment(site, f"{type(body).__name__} has no attachment")
+    match body := envelope.body:
+        case Proposal():
+            expected = body.value
+        case ScoreReveal():
+            expected = body.scores_hash
+        case RollCall():
+            expected = body.evidence_hash
+        case _:
+            if envelope.attachment:
+                raise WrongAttachment(site, f"{type(body).__name__} has no attachment")
+            return
+    if keccak(envelope.attachment) != expected:
+        raise WrongAttachment(site, f"{type(body).__name__} is not about the attached bytes")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from covey_chain.types import round_of
+
 from covey_exchange.background import Background
 from covey_exchange.connection import Connection
 from covey_exchange.envelope import Message, Peer
@@ -60,7 +62,7 @@ class MessageLog:
         Raises:
             MessageRefused: there are too many of its site.
         """
-        if message.identity in self._known or message.body.round < self._first_round:
+        if message.identity in self._known or self._over(message):
             return False
         if self._count[message.site] >= self._limit:
             raise MessageRefused(message.site, Refusal.FLOOD, f"{self._limit} are kept")
@@ -86,11 +88,15 @@ class MessageLog:
         """Forget the messages of earlier rounds, and take no more of them."""
         self._first_round = max(self._first_round, before_round)
         for number, entry in list(self._entries.items()):
-            if entry.message.body.round < before_round:
+            if self._over(entry.message):
                 del self._entries[number]
                 self._known.discard(entry.message.identity)
                 self._envelopes.discard(entry.message.envelope)
                 self._count[entry.message.site] -= 1
+
+    def _over(self, message: Message) -> bool:
+        about = round_of(message.body)
+        return about is not None and about < self._first_round
 
 
 class Gossip:

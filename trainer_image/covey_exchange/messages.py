@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from covey_chain.types import Proposal, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
+from covey_chain.types import Proposal, RollCall, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
 from eth_utils.address import to_canonical_address, to_checksum_address
 
 from covey_exchange.errors import MalformedMessage
@@ -21,6 +21,7 @@ _KINDS: dict[str, type[Signable]] = {
     "score_commit": ScoreCommit,
     "score_reveal": ScoreReveal,
     "round_result": RoundResult,
+    "roll_call": RollCall,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -32,7 +33,8 @@ class Envelope:
     Attributes:
         body: what is signed.
         signature: 65 bytes by the session key of the body's site.
-        attachment: the bytes behind a Proposal's `value` or a ScoreReveal's `scores_hash` (keccak256); else empty.
+        attachment: the bytes behind a Proposal's `value`, a ScoreReveal's `scores_hash` or a RollCall's `evidence_hash`
+            (keccak256); else empty.
     """
 
     body: Signable

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from covey_chain.types import RoundResult
+from covey_chain.types import RoundResult, round_of
 from covey_exchange.codec import NonFiniteUpdate
 from covey_exchange.envelope import Message, SiteUpdate
 
@@ -92,7 +92,9 @@ class RoundLoop:
     async def listen(self) -> None:
         """Hand what peers say to the round that it is about; runs for ever."""
         async for item in self._node.exchange.messages():
-            about = item.header.round if isinstance(item, SiteUpdate) else item.body.round
+            about = item.header.round if isinstance(item, SiteUpdate) else round_of(item.body)
+            if about is None:
+                continue
             if about == self._node.task.terms.rounds.count and isinstance(item, Message):
                 self._note_last(item)
             if self._runner is not None and about == self._runner.round:

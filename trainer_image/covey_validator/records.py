@@ -53,6 +53,7 @@ class CertifiedRound(ApiModel):
 
     task_id: Bytes32
     round: int
+    epoch: int
     model_digest: Bytes32
     updates_root: Bytes32
     scores_root: Bytes32
@@ -73,6 +74,7 @@ class CertifiedRound(ApiModel):
         return RoundResult(
             self.task_id,
             self.round,
+            self.epoch,
             self.model_digest,
             self.updates_root,
             self.scores_root,

@@ -27,12 +27,14 @@ from pathlib import Path
 
 from covey_chain.types import (
     Proposal,
+    RollCall,
     RoundResult,
     ScoreCommit,
     ScoreReveal,
     Signable,
     UpdateHeader,
     Vote,
+    round_of,
 )
 from covey_exchange.codec import Residual
 from covey_exchange.envelope import Message, Roster
@@ -76,6 +78,8 @@ def slot(body: Signable) -> tuple[object, ...]:
             return ("reveal", body.round)
         case RoundResult():
             return ("result", body.round)
+        case RollCall():
+            return ("roll call", body.epoch)
 
 
 class Store:
@@ -145,17 +149,18 @@ class Store:
 
     def own(self, round_number: int) -> list[Message]:
         """What we have signed in a round, in the order in which it was signed."""
-        return [message for message in self._signed.values() if message.body.round == round_number]
+        return [message for message in self._signed.values() if round_of(message.body) == round_number]
 
     def others(self, round_number: int) -> list[Message]:
         """What we have kept of others in a round, in the order in which it came."""
-        return [message for message in self._others.values() if message.body.round == round_number]
+        return [message for message in self._others.values() if round_of(message.body) == round_number]
 
     def add_message(self, message: Message) -> None:
         """Keep a message; on disk when this returns. One of another site is kept once.
 
         Raises:
             DoubleSignature: it is ours, and another one is stored for its slot.
+            ValueError: a roll call.
         """
         if message.site == self._site and self.signed(message.body) is None:
             self._signed[slot(message.body)] = message
@@ -164,7 +169,10 @@ class Store:
                 return
             self._others[message.identity] = message
         wire = to_wire(message.envelope).SerializeToString(deterministic=True)
-        folder = self._round(message.body.round)
+        about = round_of(message.body)
+        if about is None:
+            raise ValueError("a roll call is about no round")
+        folder = self._round(about)
         folder.mkdir(exist_ok=True)
         durable.append(folder / "messages.log", struct.pack(">I", len(wire)) + wire)
 
@@ -246,7 +254,7 @@ class Store:
         if folder.exists():
             shutil.rmtree(folder)
         self._signed = {key: message for key, message in self._signed.items() if key[1] != record.round}
-        self._others = {key: message for key, message in self._others.items() if message.body.round != record.round}
+        self._others = {key: message for key, message in self._others.items() if round_of(message.body) != record.round}
 
     def certified(self, round_number: int) -> CertifiedRound | None:
         """The result of a round, or None."""

@@ -78,6 +78,7 @@ def conclude(
     result = RoundResult(
         task_id=task_id,
         round=round_number,
+        epoch=0,
         model_digest=models[1] if accepted else models[0],
         updates_root=roots[0],
         scores_root=roots[1],

@@ -297,7 +297,7 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
     rewards = {planner.address: 120 * 10**18, other.address: 80 * 10**18}
     tree = RewardTree(rewards, task_id)
     result = RoundResult(
-        task_id, 4, digest, bytes(32), bytes(32), tree.root, sum(rewards.values()), accepted=True, last=True
+        task_id, 4, 0, digest, bytes(32), bytes(32), tree.root, sum(rewards.values()), accepted=True, last=True
     )
     for site in two_sites:
         report = {

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from covey_chain import signing
 from covey_chain.errors import BadWalletKey
-from covey_chain.types import Proposal, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
+from covey_chain.types import Proposal, RollCall, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given
@@ -23,8 +23,9 @@ TYPES = {
     Vote: "Vote(bytes32 taskId,uint64 round,uint8 step,uint32 view,uint8 kind,bytes32 value,address site)",
     ScoreCommit: "ScoreCommit(bytes32 taskId,uint64 round,address site,bytes32 commitment)",
     ScoreReveal: "ScoreReveal(bytes32 taskId,uint64 round,address site,bytes32 salt,bytes32 scoresHash)",
-    RoundResult: "RoundResult(bytes32 taskId,uint64 round,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,"
-    "bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)",
+    RoundResult: "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,"
+    "bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)",
+    RollCall: "RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)",
 }
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bytes32": st.binary(min_size=32, max_size=32),

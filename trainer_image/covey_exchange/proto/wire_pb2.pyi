@@ -159,12 +159,13 @@ class Signed(_message.Message):
     SCORE_COMMIT_FIELD_NUMBER: _builtins.int
     SCORE_REVEAL_FIELD_NUMBER: _builtins.int
     ROUND_RESULT_FIELD_NUMBER: _builtins.int
+    ROLL_CALL_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
     signature: _builtins.bytes
     attachment: _builtins.bytes
     """What the signed hash stands for: of a Proposal the bytes behind `value`, of a ScoreReveal the bytes behind
-    `scores_hash`; keccak256 of it must be that field. Empty for all others.
+    `scores_hash`, of a RollCall the bytes behind `evidence_hash`; keccak256 of it must be that field. Empty for all others.
     """
     @_builtins.property
     def update_header(self) -> Global___UpdateHeader: ...
@@ -178,6 +179,8 @@ class Signed(_message.Message):
     def score_reveal(self) -> Global___ScoreReveal: ...
     @_builtins.property
     def round_result(self) -> Global___RoundResult: ...
+    @_builtins.property
+    def roll_call(self) -> Global___RollCall: ...
     def __init__(
         self,
         *,
@@ -187,14 +190,15 @@ class Signed(_message.Message):
         score_commit: Global___ScoreCommit | None = ...,
         score_reveal: Global___ScoreReveal | None = ...,
         round_result: Global___RoundResult | None = ...,
+        roll_call: Global___RollCall | None = ...,
         signature: _builtins.bytes = ...,
         attachment: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "proposal", b"proposal", "round_result", b"round_result", "score_commit", b"score_commit", "score_reveal", b"score_reveal", "update_header", b"update_header", "vote", b"vote"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "proposal", b"proposal", "roll_call", b"roll_call", "round_result", b"round_result", "score_commit", b"score_commit", "score_reveal", b"score_reveal", "update_header", b"update_header", "vote", b"vote"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "body", b"body", "proposal", b"proposal", "round_result", b"round_result", "score_commit", b"score_commit", "score_reveal", b"score_reveal", "signature", b"signature", "update_header", b"update_header", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "body", b"body", "proposal", b"proposal", "roll_call", b"roll_call", "round_result", b"round_result", "score_commit", b"score_commit", "score_reveal", b"score_reveal", "signature", b"signature", "update_header", b"update_header", "vote", b"vote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["update_header", "proposal", "vote", "score_commit", "score_reveal", "round_result"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["update_header", "proposal", "vote", "score_commit", "score_reveal", "round_result", "roll_call"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -384,6 +388,7 @@ class RoundResult(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     UPDATES_ROOT_FIELD_NUMBER: _builtins.int
     SCORES_ROOT_FIELD_NUMBER: _builtins.int
@@ -393,6 +398,7 @@ class RoundResult(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     task_id: _builtins.bytes
     round: _builtins.int
+    epoch: _builtins.int
     model_digest: _builtins.bytes
     updates_root: _builtins.bytes
     scores_root: _builtins.bytes
@@ -405,6 +411,7 @@ class RoundResult(_message.Message):
         *,
         task_id: _builtins.bytes = ...,
         round: _builtins.int = ...,
+        epoch: _builtins.int = ...,
         model_digest: _builtins.bytes = ...,
         updates_root: _builtins.bytes = ...,
         scores_root: _builtins.bytes = ...,
@@ -415,11 +422,39 @@ class RoundResult(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "last", b"last", "model_digest", b"model_digest", "reward_root", b"reward_root", "round", b"round", "scores_root", b"scores_root", "task_id", b"task_id", "total_reward", b"total_reward", "updates_root", b"updates_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "epoch", b"epoch", "last", b"last", "model_digest", b"model_digest", "reward_root", b"reward_root", "round", b"round", "scores_root", b"scores_root", "task_id", b"task_id", "total_reward", b"total_reward", "updates_root", b"updates_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoundResult: _TypeAlias = RoundResult  # noqa: Y015
+
+@_typing.final
+class RollCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_HASH_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.bytes
+    epoch: _builtins.int
+    site: _builtins.bytes
+    evidence_hash: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        site: _builtins.bytes = ...,
+        evidence_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "evidence_hash", b"evidence_hash", "site", b"site", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollCall: _TypeAlias = RollCall  # noqa: Y015
 
 @_typing.final
 class Leaves(_message.Message):
