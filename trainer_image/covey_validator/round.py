@@ -19,6 +19,7 @@ from covey_chain.types import (
     Step,
     UpdateHeader,
     Vote,
+    round_of,
 )
 from covey_exchange import agreement
 from covey_exchange import agreement_types as voting
@@ -121,7 +122,7 @@ class _Run:
 
     def _hear(self, message: Message) -> None:
         state, body, site = self.state, message.body, message.site
-        if body.task_id != self.setting.task_id or body.round != self.setting.round:
+        if body.task_id != self.setting.task_id or round_of(body) != self.setting.round:
             raise ValueError("message of another round")
         match body:
             case Proposal():
