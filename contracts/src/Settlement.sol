@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
-import {MemberRegistry} from "./MemberRegistry.sol";
+import {RollCalls} from "./RollCalls.sol";
 import {TaskMarket, ISettlement} from "./TaskMarket.sol";
 
 /// @title Results of rounds under the signatures of more than two thirds of the stake, and rewards by proof.
 /// @notice The entry of Covey's contracts: `registry()` and `market()` lead to the others.
-contract Settlement is EIP712, ISettlement {
+contract Settlement is RollCalls, ISettlement {
     struct RoundResult {
         bytes32 taskId;
         uint64 round; // counted from 1
@@ -31,13 +29,11 @@ contract Settlement is EIP712, ISettlement {
         bytes32 rewardRoot;
     }
 
-    error TaskNotStarted(bytes32 taskId, TaskMarket.Status status);
     error RoundNotNewer(uint64 round, uint64 settled);
     error RoundBeyondEnd(uint64 round, uint64 rounds);
     error RewardDecreased(uint256 total, uint256 settled);
     error RewardAboveBounty(uint256 total, uint256 bounty);
     error SignersNotAscending(address signer);
-    error BadSignature(uint256 index);
     error QuorumMissing(uint256 stake, uint256 total);
     error ProofInvalid(address member, uint256 cumulative);
     error NothingToClaim(address member);
@@ -59,20 +55,17 @@ contract Settlement is EIP712, ISettlement {
         "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)"
     );
 
-    MemberRegistry public immutable registry;
-    TaskMarket public immutable market;
     mapping(bytes32 taskId => State) private _states;
     mapping(bytes32 taskId => mapping(address member => uint256)) public claimed;
 
-    /// @dev One transaction deploys all three, so that nobody can come in between.
-    constructor() EIP712("Covey", "1") {
-        registry = new MemberRegistry();
-        market = new TaskMarket(registry);
-    }
-
     /// @notice Put a round's result on chain; anybody may carry it. The last one closes the task.
-    /// @param signatures of session keys, in ascending order of the signer's address.
-    function postResult(RoundResult calldata result, bytes[] calldata signatures) external {
+    ///
+    /// The signatures are counted with the set of the result's epoch, which need not be the newest: a result that more
+    /// than 2/3 of an earlier set signed was agreed before the call, and those who answered the call have to agree on
+    /// the same values after it. No other result can come to such signatures afterwards: who answered signs nothing
+    /// more in the earlier epoch, and the rest of its stake with less than a third of liars is too little.
+    /// @param signatures of session keys, 65 bytes each, in ascending order of the signer's address.
+    function postResult(RoundResult calldata result, bytes calldata signatures) external {
         State storage state = _states[result.taskId];
         (TaskMarket.Status status, uint64 rounds, uint256 bounty) = market.limitsOf(result.taskId);
         if (status != TaskMarket.Status.Started) revert TaskNotStarted(result.taskId, status);
@@ -128,17 +121,17 @@ contract Settlement is EIP712, ISettlement {
         return _hashTypedDataV4(keccak256(abi.encode(RESULT_TYPEHASH, result)));
     }
 
-    function _requireQuorum(RoundResult calldata result, bytes[] calldata signatures) private view {
+    function _requireQuorum(RoundResult calldata result, bytes calldata signatures) private view {
         bytes32 digest = digestOf(result);
-        address[] memory signers = new address[](signatures.length);
+        if (signatures.length % 65 != 0) revert BadSignature(signatures.length / 65);
+        address[] memory signers = new address[](signatures.length / 65);
         address previous = address(0);
-        for (uint256 i = 0; i < signatures.length; ++i) {
-            (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(digest, signatures[i]);
-            if (problem != ECDSA.RecoverError.NoError) revert BadSignature(i);
+        for (uint256 i = 0; i < signers.length; ++i) {
+            address signer = _signer(digest, signatures[65 * i:65 * i + 65], i);
             if (signer <= previous) revert SignersNotAscending(signer);
             previous = signers[i] = signer;
         }
-        (uint256 stake, uint256 total) = market.stakeBehind(result.taskId, signers);
+        (uint256 stake, uint256 total) = _stakeBehind(result.taskId, result.epoch, signers);
         if (stake * 3 <= total * 2) revert QuorumMissing(stake, total);
     }
 }

@@ -37,6 +37,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         uint64 rounds;
         uint64 acceptBy; // seconds since 1970
         uint64 deadline; // seconds since 1970
+        uint32 answerWindow; // seconds to answer a roll call
         bytes32 salt;
     }
 
@@ -45,15 +46,16 @@ contract TaskMarket is ReentrancyGuardTransient {
         address planner;
         Status status;
         uint64 publishedBlock;
-        uint256 totalStake; // snapshot at start
+        uint128 totalStake; // snapshot at start
         uint128 paid; // rewards that have left the escrow
         uint128 refunded; // the Planner's part, whether it has left or waits in `refundDue`
     }
 
     /// What a session key stands for, in one slot: the quorum reads one slot a signature.
     struct Seat {
-        address member;
-        uint96 stake; // 0 before the start
+        bool taken; // false: nobody's key
+        uint8 place; // in the list of participants
+        uint96 stake; // 0 before the start, and of a key that has been replaced
     }
 
     struct Participation {
@@ -73,6 +75,8 @@ contract TaskMarket is ReentrancyGuardTransient {
     uint16 public constant MAX_MEMBERS = 256;
     /// Canonical terms in bytes: every operator of the consortium reads them.
     uint256 public constant MAX_SPEC_BYTES = 65_536;
+    /// A day: who is away for longer has to come back by the next roll call.
+    uint32 public constant MAX_ANSWER_WINDOW = 86_400;
 
     error NotSettlement(address sender);
     error AlreadyPublished(bytes32 taskId);
@@ -90,7 +94,6 @@ contract TaskMarket is ReentrancyGuardTransient {
     error StartTooEarly(uint64 acceptBy);
     error NotExpired(uint64 deadline);
     error RewardExceeded(uint256 paid, uint256 settled);
-    error UnknownSigner(address signer);
     error NothingDue(bytes32 taskId);
 
     event TaskPublished(
@@ -119,8 +122,8 @@ contract TaskMarket is ReentrancyGuardTransient {
     mapping(bytes32 taskId => uint256) public refundDue;
 
     /// @dev Deployed by the constructor of the settlement contract.
-    constructor(MemberRegistry registry_) {
-        registry = registry_;
+    constructor() {
+        registry = new MemberRegistry();
         settlement = ISettlement(msg.sender);
     }
 
@@ -144,6 +147,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (terms.maxMembers > MAX_MEMBERS) revert BadTerms("maxMembers");
         if (terms.bounty > type(uint128).max) revert BadTerms("bounty");
         if (spec.length > MAX_SPEC_BYTES) revert BadTerms("spec");
+        if (terms.answerWindow == 0 || terms.answerWindow > MAX_ANSWER_WINDOW) revert BadTerms("answerWindow");
         if (terms.rounds == 0) revert BadTerms("rounds");
         if (terms.acceptBy < block.timestamp) revert BadTerms("acceptBy");
         if (terms.deadline <= terms.acceptBy) revert BadTerms("deadline");
@@ -169,16 +173,20 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (_participants[taskId].length >= task.terms.maxMembers) revert AlreadyFull(task.terms.maxMembers);
         _participants[taskId].push(msg.sender);
         _participationOf[taskId][msg.sender].roles = roles;
-        _sit(taskId, Seat(msg.sender, 0), sessionKey, endpoint);
+        // forge-lint: disable-next-line(unsafe-typecast) - not above MAX_MEMBERS
+        _sit(taskId, msg.sender, Seat(true, uint8(_participants[taskId].length - 1), 0), sessionKey, endpoint);
         emit TaskAccepted(taskId, msg.sender, roles, sessionKey, endpoint);
     }
 
-    /// @notice Replace the session key or end point; the old key is worth nothing from here on.
+    /// @notice Replace the session key or end point; the old key counts no more from here on. A key of a started task
+    /// is not forgotten: what it has signed stays its member's word.
     function setSession(bytes32 taskId, address sessionKey, string calldata endpoint) external {
         address old = _participation(taskId).sessionKey;
         Seat memory seat = _seats[taskId][old];
-        delete _seats[taskId][old];
-        _sit(taskId, seat, sessionKey, endpoint);
+        if (sessionKey == old) _seats[taskId][old].taken = false;
+        else if (_tasks[taskId].status == Status.Open) delete _seats[taskId][old];
+        else _seats[taskId][old].stake = 0;
+        _sit(taskId, msg.sender, seat, sessionKey, endpoint);
         emit SessionChanged(taskId, msg.sender, sessionKey, endpoint);
     }
 
@@ -214,7 +222,7 @@ contract TaskMarket is ReentrancyGuardTransient {
             }
         }
         if (list.length < task.terms.minMembers) revert TooFewMembers(list.length, task.terms.minMembers);
-        task.totalStake = total;
+        task.totalStake = total.toUint128();
         task.status = Status.Started;
         emit TaskStarted(taskId, list.length, total);
     }
@@ -282,18 +290,44 @@ contract TaskMarket is ReentrancyGuardTransient {
         return (task.status, task.terms.rounds, task.terms.bounty);
     }
 
-    /// @notice Snapshotted stake behind distinct session keys, and that of all participants.
-    function stakeBehind(bytes32 taskId, address[] calldata signers)
+    /// @notice Seconds to answer a roll call.
+    function answerWindowOf(bytes32 taskId) external view returns (uint32) {
+        return _tasks[taskId].terms.answerWindow;
+    }
+
+    /// @notice Snapshotted stake of those in `set` whose distinct session keys are given, and that of all participants.
+    /// Keys of strangers, keys that were replaced and members that are not in the set count nothing and do no harm.
+    /// @param set bit i stands for participants()[i].
+    function stakeBehind(bytes32 taskId, address[] calldata signers, uint256 set)
         external
         view
         returns (uint256 stake, uint256 total)
     {
+        mapping(address sessionKey => Seat) storage seats = _seats[taskId];
         for (uint256 i = 0; i < signers.length; ++i) {
-            uint96 held = _seats[taskId][signers[i]].stake;
-            if (held == 0) revert UnknownSigner(signers[i]);
-            stake += held;
+            Seat storage seat = seats[signers[i]];
+            if ((set >> seat.place) & 1 == 1) stake += seat.stake;
         }
         total = _tasks[taskId].totalStake;
+    }
+
+    /// @notice Snapshotted stake of all participants, and what of it may still count.
+    function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 counting) {
+        total = counting = _tasks[taskId].totalStake;
+    }
+
+    /// @notice Whose session key this is or was; no member if it is nobody's.
+    /// @return member owner address.
+    /// @return place in participants().
+    /// @return stake that counts with this key: 0 before the start, and once the key has been replaced.
+    function seatOf(bytes32 taskId, address sessionKey)
+        public
+        view
+        returns (address member, uint8 place, uint96 stake)
+    {
+        Seat memory seat = _seats[taskId][sessionKey];
+        if (!seat.taken) return (address(0), 0, 0);
+        return (_participants[taskId][seat.place], seat.place, seat.stake);
     }
 
     function participants(bytes32 taskId) external view returns (address[] memory) {
@@ -303,11 +337,6 @@ contract TaskMarket is ReentrancyGuardTransient {
     function participantOf(bytes32 taskId, address member) external view returns (Participant memory) {
         Participation storage p = _participationOf[taskId][member];
         return Participant(p.roles, p.sessionKey, _seats[taskId][p.sessionKey].stake, p.endpoint);
-    }
-
-    /// @notice Whose session key this is; zero for a key that is nobody's.
-    function memberOfSession(bytes32 taskId, address sessionKey) external view returns (address) {
-        return _seats[taskId][sessionKey].member;
     }
 
     function _open(bytes32 taskId) private view returns (Task storage task) {
@@ -321,15 +350,17 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (p.roles == 0) revert NotParticipant(msg.sender);
     }
 
-    function _sit(bytes32 taskId, Seat memory seat, address sessionKey, string calldata endpoint) private {
-        if (sessionKey == address(0) || _seats[taskId][sessionKey].member != address(0)) {
+    function _sit(bytes32 taskId, address member, Seat memory seat, address sessionKey, string calldata endpoint)
+        private
+    {
+        if (sessionKey == address(0) || _seats[taskId][sessionKey].taken) {
             revert SessionKeyTaken(sessionKey);
         }
         if (bytes(endpoint).length > MAX_ENDPOINT_BYTES) {
             revert MemberRegistry.TooLong("endpoint", bytes(endpoint).length, MAX_ENDPOINT_BYTES);
         }
         _seats[taskId][sessionKey] = seat;
-        Participation storage p = _participationOf[taskId][seat.member];
+        Participation storage p = _participationOf[taskId][member];
         p.sessionKey = sessionKey;
         p.endpoint = endpoint;
     }
@@ -338,7 +369,12 @@ contract TaskMarket is ReentrancyGuardTransient {
         address member = list[index];
         delete _seats[taskId][_participationOf[taskId][member].sessionKey];
         delete _participationOf[taskId][member];
-        list[index] = list[list.length - 1];
+        address last = list[list.length - 1];
+        if (last != member) {
+            list[index] = last;
+            // forge-lint: disable-next-line(unsafe-typecast) - not above MAX_MEMBERS
+            _seats[taskId][_participationOf[taskId][last].sessionKey].place = uint8(index);
+        }
         list.pop();
         emit AcceptanceWithdrawn(taskId, member);
     }

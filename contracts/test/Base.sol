@@ -73,6 +73,7 @@ abstract contract Base {
             rounds: 20,
             acceptBy: uint64(block.timestamp + 1 days),
             deadline: uint64(block.timestamp + 2 days),
+            answerWindow: 60,
             salt: keccak256("uid")
         });
     }
@@ -119,6 +120,19 @@ abstract contract Base {
         keys = new uint256[](n);
         for (uint256 i = 0; i < n; ++i) {
             keys[i] = i + 101;
+        }
+        sort(keys);
+    }
+
+    function sorted(uint256[3] memory keys) internal pure returns (uint256[] memory list) {
+        list = new uint256[](3);
+        (list[0], list[1], list[2]) = (keys[0], keys[1], keys[2]);
+        sort(list);
+    }
+
+    /// Sort keys by their addresses.
+    function sort(uint256[] memory keys) internal pure {
+        for (uint256 i = 1; i < keys.length; ++i) {
             for (uint256 j = i; j > 0 && vm.addr(keys[j]) < vm.addr(keys[j - 1]); --j) {
                 (keys[j], keys[j - 1]) = (keys[j - 1], keys[j]);
             }
@@ -127,12 +141,54 @@ abstract contract Base {
 
     /// Signatures of the first `n` session keys in ascending order of their addresses.
     function signatures(Settlement.RoundResult memory r, uint256 n) internal view returns (bytes[] memory made) {
-        uint256[] memory keys = ascending(n);
-        bytes32 digest = settlement.digestOf(r);
-        made = new bytes[](n);
-        for (uint256 i = 0; i < n; ++i) {
-            (uint8 v, bytes32 rr, bytes32 s) = vm.sign(keys[i], digest);
-            made[i] = abi.encodePacked(rr, s, v);
+        return signaturesBy(settlement.digestOf(r), ascending(n));
+    }
+
+    function rollCallDigest(bytes32 taskId, uint32 epoch, address site, bytes memory evidence)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 typehash = keccak256("RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)");
+        return digestOf(keccak256(abi.encode(typehash, taskId, epoch, site, keccak256(evidence))));
+    }
+
+    /// The EIP-712 digest of any structure in the contracts' domain.
+    function digestOf(bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Covey"),
+                keccak256("1"),
+                block.chainid,
+                address(settlement)
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+
+    /// Carry the answer of the `i`th member.
+    function answer(bytes32 taskId, uint32 epoch, uint256 i) internal {
+        bytes memory evidence = abi.encode("locked by", i);
+        bytes memory signature = signatureBy(i + 101, rollCallDigest(taskId, epoch, owner(i), evidence));
+        settlement.answerRollCall(taskId, epoch, owner(i), evidence, signature);
+    }
+
+    function signaturesBy(bytes32 digest, uint256[] memory keys) internal pure returns (bytes[] memory made) {
+        made = new bytes[](keys.length);
+        for (uint256 i = 0; i < keys.length; ++i) {
+            made[i] = signatureBy(keys[i], digest);
+        }
+    }
+
+    function signatureBy(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    function joined(bytes[] memory parts) internal pure returns (bytes memory whole) {
+        for (uint256 i = 0; i < parts.length; ++i) {
+            whole = bytes.concat(whole, parts[i]);
         }
     }
 

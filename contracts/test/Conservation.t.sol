@@ -101,7 +101,7 @@ contract Actor is Base {
         rewards[taskId] = next;
         Settlement.RoundResult memory r =
             result(taskId, settlement.stateOf(taskId).round + 1, root(taskId), total, last % 8 == 0);
-        settlement.postResult(r, participantSignatures(taskId, r));
+        settlement.postResult(r, joined(participantSignatures(taskId, r)));
     }
 
     function claim(uint256 which, uint256 who) external {
@@ -177,7 +177,8 @@ contract Actor is Base {
         made = new bytes[](market.participants(taskId).length);
         uint256 n;
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            if (market.memberOfSession(taskId, vm.addr(order[i])) != address(0)) made[n++] = all[i];
+            (address member,,) = market.seatOf(taskId, vm.addr(order[i]));
+            if (member != address(0)) made[n++] = all[i];
         }
     }
 }

@@ -47,7 +47,7 @@ contract MarketTest is Base {
     function test_AStartedTaskExpiresWithItsEarningsKept() public {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
-        settlement.postResult(r, signatures(r, 3));
+        settlement.postResult(r, joined(signatures(r, 3)));
         vm.expectPartialRevert(TaskMarket.NotExpired.selector);
         market.expire(taskId);
         vm.warp(block.timestamp + 3 days);
@@ -72,7 +72,7 @@ contract MarketTest is Base {
         registry.unstake(consortium, STAKE);
         address[] memory one = new address[](1);
         one[0] = session(1);
-        (uint256 stake, uint256 total) = market.stakeBehind(taskId, one);
+        (uint256 stake, uint256 total) = market.stakeBehind(taskId, one, type(uint256).max);
         assertEq(stake, STAKE);
         assertEq(total, 3 * STAKE);
         assertEq(market.participantOf(taskId, owner(1)).stake, STAKE);
@@ -131,7 +131,8 @@ contract MarketTest is Base {
         market.start(taskId);
         assertEq(market.participants(taskId).length, 2);
         assertEq(market.participantOf(taskId, owner(0)).roles, 0);
-        assertTrue(market.memberOfSession(taskId, session(0)) == address(0));
+        (address nobody,,) = market.seatOf(taskId, session(0));
+        assertTrue(nobody == address(0));
         assertEq(market.taskOf(taskId).totalStake, 2 * STAKE);
     }
 

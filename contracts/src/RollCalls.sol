@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Signed} from "./Signed.sol";
+import {TaskMarket} from "./TaskMarket.sol";
+
+/// @title Whose stake counts: sets of active participants, one for each epoch of a task (ADR 0008).
+/// @notice Epoch 0 is everybody. The set of each later epoch is who answered its roll call, so that two halves of a
+/// partition can never both go on: a call needs more than half of the active stake.
+abstract contract RollCalls is Signed {
+    /// An epoch from its first answer on.
+    struct Epoch {
+        uint256 members; // bit i stands for participants()[i]; until the end of the call, who has answered
+        uint128 stake; // of those members who are active in the epoch before; once closed, of all members
+        uint128 expelled; // part of `stake` whose owners have been expelled since
+        uint128 newcomers; // stake of those who answered and are not active in the epoch before
+        uint40 firstBlock; // of the answers
+        uint40 closedBlock; // 0: the call is not over
+        uint40 closesAt; // seconds since 1970; 0: too few have answered yet
+    }
+
+    /// Answers in bytes: everybody reads them.
+    uint256 public constant MAX_EVIDENCE_BYTES = 65_536;
+    /// Views of epoch e begin at e * 2^16, and a view is not above 2^31 - 1.
+    uint32 public constant MAX_EPOCH = 32_767;
+
+    error WrongEpoch(uint32 epoch, uint32 current);
+    error EvidenceTooLong(uint256 length, uint256 maximum);
+    error NotCounted(address site);
+    error AlreadyAnswered(address site);
+    error RollCallNotOpen(bytes32 taskId, uint32 epoch);
+    error RollCallStillOpen(uint256 closesAt);
+
+    event RollCallOpened(bytes32 indexed taskId, uint32 indexed epoch, uint256 closesAt);
+    event RollCallAnswered(bytes32 indexed taskId, uint32 indexed epoch, address indexed member, bytes evidence);
+    event RollCallClosed(bytes32 indexed taskId, uint32 indexed epoch, uint256 members, uint256 activeStake);
+
+    bytes32 private constant ROLL_CALL_TYPEHASH =
+        keccak256("RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)");
+
+    /// The newest epoch whose roll call is over.
+    mapping(bytes32 taskId => uint32) public epochOf;
+    mapping(bytes32 taskId => mapping(uint32 number => Epoch)) private _epochs;
+
+    /// @notice Answer the roll call that begins `epoch`; anybody may carry a participant's signed answer. Answers of
+    /// more than half of the active stake open the call for the task's answer window; answers of all end it. One that
+    /// comes later still counts if nobody has closed the call.
+    /// @param evidence what the site knows to be locked; in the event, for all to read, and not looked at here.
+    function answerRollCall(
+        bytes32 taskId,
+        uint32 epoch,
+        address site,
+        bytes calldata evidence,
+        bytes calldata signature
+    ) external {
+        _requireNext(taskId, epoch);
+        if (evidence.length > MAX_EVIDENCE_BYTES) revert EvidenceTooLong(evidence.length, MAX_EVIDENCE_BYTES);
+        bytes32 structHash = keccak256(abi.encode(ROLL_CALL_TYPEHASH, taskId, epoch, site, keccak256(evidence)));
+        (uint8 place, uint96 stake) = _seatOf(taskId, site, structHash, signature, 0);
+        uint256 bit = uint256(1) << place;
+        if (stake == 0) revert NotCounted(site);
+        if (_epochs[taskId][epoch].members & bit != 0) revert AlreadyAnswered(site);
+        emit RollCallAnswered(taskId, epoch, site, evidence);
+        _count(taskId, epoch, bit, stake);
+    }
+
+    /// @notice End a roll call whose window is over; anybody may.
+    function closeRollCall(bytes32 taskId, uint32 epoch) external {
+        _requireNext(taskId, epoch);
+        Epoch storage next = _epochs[taskId][epoch];
+        (uint256 active, uint256 activeStake,) = _before(taskId, epoch);
+        if (next.closesAt == 0 || uint256(next.stake) * 2 <= activeStake) revert RollCallNotOpen(taskId, epoch);
+        if (block.timestamp < next.closesAt) revert RollCallStillOpen(next.closesAt);
+        _close(taskId, epoch, next, active, activeStake);
+    }
+
+    /// @notice An epoch as its roll call has left it; that of epoch 0 stays empty.
+    function epochAt(bytes32 taskId, uint32 epoch) external view returns (Epoch memory) {
+        return _epochs[taskId][epoch];
+    }
+
+    /// @dev Stake behind signers that counts in `epoch`, and that of its whole set without who has been expelled.
+    function _stakeBehind(bytes32 taskId, uint32 epoch, address[] memory signers)
+        internal
+        view
+        returns (uint256 stake, uint256 total)
+    {
+        if (epoch == 0) return market.stakeBehind(taskId, signers, type(uint256).max);
+        uint32 current = epochOf[taskId];
+        if (epoch > current) revert WrongEpoch(epoch, current);
+        Epoch storage set = _epochs[taskId][epoch];
+        (stake,) = market.stakeBehind(taskId, signers, set.members);
+        total = set.stake - set.expelled;
+    }
+
+    function _count(bytes32 taskId, uint32 epoch, uint256 bit, uint96 stake) private {
+        Epoch storage next = _epochs[taskId][epoch];
+        (uint256 active, uint256 activeStake, uint256 everybody) = _before(taskId, epoch);
+        next.members |= bit;
+        if (active & bit != 0) next.stake += stake;
+        else next.newcomers += stake;
+        if (next.firstBlock == 0) next.firstBlock = uint40(block.number);
+        if (uint256(next.stake) + next.newcomers == everybody) {
+            _close(taskId, epoch, next, active, activeStake);
+        } else if (next.closesAt == 0 && uint256(next.stake) * 2 > activeStake) {
+            next.closesAt = uint40(block.timestamp + market.answerWindowOf(taskId));
+            emit RollCallOpened(taskId, epoch, next.closesAt);
+        }
+    }
+
+    /// @dev Stake that has come back cannot always be let in at once. Let T be the active stake, S the part of it that
+    /// has answered, N the stake that comes in, and let less than a third of every set lie. A value may have been
+    /// decided by P > 2/3 T, and somebody honest of P must be among S to show it: more than S - T/3 of P are in S, and
+    /// liars in S are less than (S + N)/3, and less than T/3. So either 2 S > T + N or 3 S >= 2 T is asked for;
+    /// otherwise S goes on alone, for which 2 S > T is enough, and N comes in with the next call.
+    function _close(bytes32 taskId, uint32 epoch, Epoch storage next, uint256 active, uint256 activeStake) private {
+        uint256 answered = next.stake;
+        if (2 * answered > activeStake + next.newcomers || 3 * answered >= 2 * activeStake) {
+            next.stake += next.newcomers;
+        } else {
+            next.members &= active;
+        }
+        next.closedBlock = uint40(block.number);
+        epochOf[taskId] = epoch;
+        emit RollCallClosed(taskId, epoch, next.members, next.stake);
+    }
+
+    function _requireNext(bytes32 taskId, uint32 epoch) private view {
+        TaskMarket.Status status = market.statusOf(taskId);
+        if (status != TaskMarket.Status.Started) revert TaskNotStarted(taskId, status);
+        uint32 current = epochOf[taskId];
+        if (epoch != current + 1 || epoch > MAX_EPOCH) revert WrongEpoch(epoch, current);
+    }
+
+    /// @dev The set that is active until `epoch`, its stake, and the stake of all participants that may answer.
+    function _before(bytes32 taskId, uint32 epoch)
+        private
+        view
+        returns (uint256 active, uint256 activeStake, uint256 everybody)
+    {
+        (activeStake, everybody) = market.totalStakeOf(taskId);
+        if (epoch == 1) return (type(uint256).max, activeStake, everybody);
+        Epoch storage set = _epochs[taskId][epoch - 1];
+        return (set.members, set.stake, everybody);
+    }
+}

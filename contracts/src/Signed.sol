@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MemberRegistry} from "./MemberRegistry.sol";
+import {TaskMarket} from "./TaskMarket.sol";
+
+/// @title What session keys have signed (EIP-712), and whose keys they are.
+abstract contract Signed is EIP712 {
+    error BadSignature(uint256 index);
+    error WrongSigner(address site, address signer);
+    error TaskNotStarted(bytes32 taskId, TaskMarket.Status status);
+
+    MemberRegistry public immutable registry;
+    TaskMarket public immutable market;
+
+    /// @dev One transaction deploys all, so that nobody can come in between.
+    constructor() EIP712("Covey", "1") {
+        market = new TaskMarket();
+        registry = market.registry();
+    }
+
+    /// @dev The `index` only tells the caller which of its signatures is bad.
+    function _signer(bytes32 digest, bytes calldata signature, uint256 index) internal pure returns (address) {
+        (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (problem != ECDSA.RecoverError.NoError) revert BadSignature(index);
+        return signer;
+    }
+
+    /// @dev The seat of `site`, which must have signed the structure itself.
+    function _seatOf(bytes32 taskId, address site, bytes32 structHash, bytes calldata signature, uint256 index)
+        internal
+        view
+        returns (uint8 place, uint96 stake)
+    {
+        address signer = _signer(_hashTypedDataV4(structHash), signature, index);
+        address member;
+        (member, place, stake) = market.seatOf(taskId, signer);
+        if (member != site || site == address(0)) revert WrongSigner(site, signer);
+    }
+}
