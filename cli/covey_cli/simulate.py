@@ -184,6 +184,7 @@ class _Simulation:
             rounds=spec.rounds.count,
             accept_by=accept_by,
             deadline=accept_by + _TASK_SECONDS,
+            answer_window=duration_seconds(spec.rounds.answer_window),
             # The seed decides the task id, and that the split into training and holdout.
             salt=keccak(text=f"{self.task.name}/{self.seed}"),
         )

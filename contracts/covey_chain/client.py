@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3.exceptions import TransactionNotFound
+from web3.types import FilterParams
 
 from covey_chain import abi, rpc
 from covey_chain.errors import NoContract, Reverted, RpcUnavailable, WrongChain
 from covey_chain.events import Event, EventKind
 from covey_chain.signing import Domain
-from covey_chain.types import Consortium, Member, Participant, PublishedTask, Role, SettlementState, TaskStatus
+from covey_chain.types import (
+    Consortium,
+    Member,
+    Participant,
+    PendingCall,
+    PublishedTask,
+    Role,
+    RollCallState,
+    SettlementState,
+    TaskStatus,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +33,21 @@ T = TypeVar("T")
 LOG_BLOCKS = 10_000
 _AT_ONCE = 8
 _ZERO_ADDRESS = "0x" + "00" * 20
+
+
+class _Epoch(NamedTuple):
+    """`RollCalls.Epoch` of the contracts."""
+
+    members: int
+    stake: int
+    expelled: int
+    newcomers: int
+    first_block: int
+    closed_block: int
+    closes_at: int
+
+    def has(self, place: int) -> bool:
+        return bool(self.members >> place & 1)
 
 
 class Chain:
@@ -77,10 +103,10 @@ class Chain:
         """Await a request of web3, with typed errors (see `rpc.ask`)."""
         return await rpc.ask(self.url, call, request)
 
-    async def call(self, function: Any) -> Any:
-        """Call a view of a contract, with typed errors."""
+    async def call(self, function: Any, block: int | None = None) -> Any:
+        """Call a view of a contract, in its newest state or that of a block, with typed errors."""
         try:
-            return await self.ask(function.fn_name, function.call())
+            return await self.ask(function.fn_name, function.call(block_identifier=block))
         except NoContract as error:
             what = f"(with {function.fn_name})"
             raise NoContract(function.address, self.chain_id, what, "the address") from error
@@ -155,7 +181,7 @@ class Chain:
         terms, planner, status, block, *_ = await self.call(self.market_contract.functions.taskOf(task_id))
         if status == TaskStatus.NONE:
             return None
-        consortium, spec_hash, token, bounty, low, high, rounds, accept_by, deadline, _ = terms
+        consortium, spec_hash, token, bounty, low, high, rounds, accept_by, deadline, window, _ = terms
         published = [event for event in await self.events(block, block) if event.kind is EventKind.TASK_PUBLISHED]
         spec = next((bytes(e.arguments["spec"]) for e in published if e.task_id == task_id), None)
         if spec is None or keccak(spec) != spec_hash:
@@ -163,7 +189,7 @@ class Chain:
             raise RpcUnavailable(self.url, lost, refused=True)
         return PublishedTask(
             task_id, consortium, planner, spec_hash, spec, token, bounty, low, high, rounds, accept_by, deadline,
-            TaskStatus(status), block,
+            window, TaskStatus(status), block,
         )  # fmt: skip
 
     async def task_id_of(self, planner: str, salt: bytes) -> bytes:
@@ -205,6 +231,51 @@ class Chain:
         round_, last, total, digest, root = await self.call(self.settlement_contract.functions.stateOf(task_id))
         return SettlementState(round_, digest, root, total, last)
 
+    async def roll_calls(self, task_id: bytes, confirmations: int = 1) -> RollCallState:
+        """Whose stake counts in a started task, and the roll call that is on.
+
+        Args:
+            task_id: 32 bytes.
+            confirmations: blocks after which something counts; its own block is the first.
+
+        Raises:
+            RpcUnavailable: the node has lost logs with answers.
+        """
+        head = await self.block_number() - max(0, confirmations - 1)
+        settlement, market = self.settlement_contract.functions, self.market_contract.functions
+        number = await self.epoch(task_id, head)
+        members, stakes = await self.call(market.snapshotOf(task_id), head)
+        now = _Epoch(*await self.call(settlement.epochAt(task_id, number), head))
+        called = _Epoch(*await self.call(settlement.epochAt(task_id, number + 1), head))
+        active = {m: int(s) for i, (m, s) in enumerate(zip(members, stakes, strict=True)) if number == 0 or now.has(i)}
+        answers = await self._answers(task_id, number, now.first_block, now.closed_block) if number else {}
+        call = None
+        if called.first_block:
+            evidence = await self._answers(task_id, number + 1, called.first_block, head)
+            call = PendingCall(number + 1, called.closes_at or None, evidence)
+        return RollCallState(number, active, answers, call)
+
+    async def epoch(self, task_id: bytes, block: int | None = None) -> int:
+        """The newest epoch of a task whose roll call is over."""
+        return int(await self.call(self.settlement_contract.functions.epochOf(task_id), block))
+
+    async def has_answered(self, task_id: bytes, epoch: int, site: str) -> bool:
+        """Whether a participant has answered the roll call of an epoch; of one that is over, whether it counts in it."""
+        record = _Epoch(*await self.call(self.settlement_contract.functions.epochAt(task_id, epoch)))
+        members = await self.call(self.market_contract.functions.participants(task_id))
+        return any(record.has(i) for i, member in enumerate(members) if member == site)
+
+    async def _answers(self, task_id: bytes, epoch: int, first: int, last: int) -> dict[str, bytes]:
+        found = {
+            str(event.arguments["member"]): bytes(event.arguments["evidence"])
+            for event in await self.events(first, last, task_id)
+            if event.kind is EventKind.ROLL_CALL_ANSWERED and event.arguments["epoch"] == epoch
+        }
+        if not found:
+            lost = f"the logs of roll call {epoch} of task 0x{task_id.hex()}: they are in blocks {first} to {last}"
+            raise RpcUnavailable(self.url, lost, refused=True)
+        return found
+
     async def claimed(self, task_id: bytes, member: str) -> int:
         """Reward that has been paid to a member, in base units."""
         return int(await self.call(self.settlement_contract.functions.claimed(task_id, to_checksum_address(member))))
@@ -225,23 +296,25 @@ class Chain:
         """Balance of the chain's own coin in wei."""
         return int(await self.ask("eth_getBalance", self.web3.eth.get_balance(to_checksum_address(address))))
 
-    async def events(self, from_block: int, to_block: int) -> list[Event]:
+    async def events(self, from_block: int, to_block: int, task_id: bytes | None = None) -> list[Event]:
         """Events of all three contracts in the blocks from_block … to_block, in the order of the chain.
+
+        With `task_id` only those that speak of the task.
 
         Who follows the chain reads again from some blocks before the last one that it has seen, and tells histories
         apart by `block_hash`: the newest blocks may be replaced.
         """
         found: list[Event] = []
         for first in range(from_block, to_block + 1, LOG_BLOCKS):
-            found += await self._events(first, min(to_block, first + LOG_BLOCKS - 1))
+            found += await self._events(first, min(to_block, first + LOG_BLOCKS - 1), task_id)
         return found
 
-    async def _events(self, from_block: int, to_block: int) -> list[Event]:
+    async def _events(self, from_block: int, to_block: int, task_id: bytes | None) -> list[Event]:
         contracts = {c.address: c for c in (self.registry_contract, self.market_contract, self.settlement_contract)}
-        logs = await self.ask(
-            "eth_getLogs",
-            self.web3.eth.get_logs({"fromBlock": from_block, "toBlock": to_block, "address": list(contracts)}),
-        )
+        wanted: FilterParams = {"fromBlock": from_block, "toBlock": to_block, "address": list(contracts)}
+        if task_id is not None:
+            wanted["topics"] = [None, "0x" + task_id.hex()]
+        logs = await self.ask("eth_getLogs", self.web3.eth.get_logs(wanted))
         return [self._event(contracts[log["address"]], log) for log in logs]
 
     @staticmethod

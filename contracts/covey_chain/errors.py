@@ -110,7 +110,6 @@ REMEDIES = {
     "StartTooEarly": "wait until all members have accepted or the acceptance time has passed",
     "NotExpired": "wait for the task's deadline",
     "RewardExceeded": "the signed tree promises more than was settled; wait for the next result",
-    "UnknownSigner": "collect signatures of the participants' present session keys only",
     "NothingDue": "there is no refund to collect",
     # Settlement
     "TaskNotStarted": "results count between a task's start and its end",
@@ -120,7 +119,14 @@ REMEDIES = {
     "RewardAboveBounty": "share out no more than the bounty",
     "SignersNotAscending": "sort signatures by signer and give each once",
     "BadSignature": "give signatures of 65 bytes with a low s",
-    "QuorumMissing": "collect signatures of more than 2/3 of the stake",
+    "QuorumMissing": "collect signatures of more than 2/3 of the epoch's stake, by present session keys",
+    "WrongSigner": "have the participant itself sign, with a session key of this task",
+    "WrongEpoch": "read the task's epoch from the chain again",
+    "EvidenceTooLong": "send the newest quorum of each step only",
+    "NotCounted": "sign with the participant's present session key; who was expelled is not asked",
+    "AlreadyAnswered": "one answer to a roll call is enough",
+    "RollCallNotOpen": "wait for answers of more than half of the active stake",
+    "RollCallStillOpen": "wait for the end of the answer window",
     "ProofInvalid": "take amount and proof from the tree of the newest result",
     "NothingToClaim": "this reward has been paid",
     # OpenZeppelin

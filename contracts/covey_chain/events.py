@@ -26,6 +26,9 @@ class EventKind(StrEnum):
     TASK_FINISHED = "TaskFinished"
     REFUND_DEFERRED = "RefundDeferred"
     REFUND_COLLECTED = "RefundCollected"
+    ROLL_CALL_OPENED = "RollCallOpened"
+    ROLL_CALL_ANSWERED = "RollCallAnswered"
+    ROLL_CALL_CLOSED = "RollCallClosed"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
@@ -84,6 +85,7 @@ class PublishedTask:
     rounds: int
     accept_by: int
     deadline: int
+    answer_window: int
     status: TaskStatus
     block: int
 
@@ -110,6 +112,38 @@ class SettlementState:
     reward_root: bytes
     total_reward: int
     last: bool
+
+
+@dataclass(frozen=True)
+class PendingCall:
+    """A roll call that is not over.
+
+    Attributes:
+        epoch: the one that it will begin.
+        closes_at: when it may be closed, in seconds since 1970; None while too little stake has answered.
+        answers: member -> evidence, in the order of the chain.
+    """
+
+    epoch: int
+    closes_at: int | None
+    answers: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class RollCallState:
+    """Whose stake counts in a started task (ADR 0008).
+
+    Attributes:
+        epoch: the newest.
+        active: member -> snapshotted stake, of those who count in it.
+        answers: member -> evidence, of the roll call that began it; empty for epoch 0.
+        call: the next roll call, once somebody has answered it.
+    """
+
+    epoch: int
+    active: Mapping[str, int]
+    answers: Mapping[str, bytes]
+    call: PendingCall | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from covey_chain.errors import InsufficientFunds
 from covey_chain.journal import Journal
 from covey_chain.queue import PATIENT, Call, Done, Pace, TransactionQueue
 from covey_chain.signing import private_key
-from covey_chain.types import Receipt, Role, RoundResult, TaskStatus
+from covey_chain.types import Receipt, Role, RollCall, RoundResult, TaskStatus
 
 __all__ = ["Journal", "Wallet"]
 
@@ -143,6 +143,7 @@ class Wallet:
         rounds: int,
         accept_by: int,
         deadline: int,
+        answer_window: int,
         salt: bytes,
     ) -> tuple[bytes, Receipt]:
         """Publish a task with its bounty; the same salt never publishes twice. Returns the task id and the receipt."""
@@ -154,7 +155,7 @@ class Wallet:
 
         terms = (
             consortium, spec_hash, to_checksum_address(token), bounty, min_members, max_members, rounds, accept_by,
-            deadline, salt,
+            deadline, answer_window, salt,
         )  # fmt: skip
         call = _call(market, "publish", terms, spec)
         async with self._spending:
@@ -221,13 +222,39 @@ class Wallet:
         async def done() -> bool:
             return (await self.chain.settlement(result.task_id)).round >= result.round
 
-        ordered = [signatures[signer] for signer in sorted(signatures, key=str.lower)]
+        ordered = b"".join(signatures[signer] for signer in sorted(signatures, key=str.lower))
         values = (
             result.task_id, result.round, result.epoch, result.model_digest, result.updates_root, result.scores_root,
             result.reward_root, result.total_reward, result.accepted, result.last,
         )  # fmt: skip
         call = _call(self.chain.settlement_contract, "postResult", values, ordered)
         return await self._queue.submit(f"result:0x{result.task_id.hex()}:{result.round}", call, done)
+
+    async def answer_roll_call(self, call: RollCall, signature: bytes, evidence: bytes) -> Receipt:
+        """Carry a participant's answer; nothing happens if it has answered, or the call is over.
+
+        Args:
+            call: what the participant has signed.
+            signature: 65 bytes by its session key.
+            evidence: the bytes behind `call.evidence_hash`.
+        """
+
+        async def done() -> bool:
+            over = await self.chain.epoch(call.task_id) >= call.epoch
+            return over or await self.chain.has_answered(call.task_id, call.epoch, call.site)
+
+        values = (call.task_id, call.epoch, call.site, evidence, signature)
+        sent = _call(self.chain.settlement_contract, "answerRollCall", *values)
+        return await self._queue.submit(f"answer:0x{call.task_id.hex()}:{call.epoch}:{call.site}", sent, done)
+
+    async def close_roll_call(self, task_id: bytes, epoch: int) -> Receipt:
+        """End the roll call of `epoch` after its window; nothing happens if it is over."""
+
+        async def done() -> bool:
+            return await self.chain.epoch(task_id) >= epoch
+
+        call = _call(self.chain.settlement_contract, "closeRollCall", task_id, epoch)
+        return await self._queue.submit(f"close:0x{task_id.hex()}:{epoch}", call, done)
 
     async def claim(self, task_id: bytes, member: str, cumulative: int, proof: Sequence[bytes]) -> Receipt:
         """Have a member's reward paid to the member."""

@@ -334,6 +334,15 @@ contract TaskMarket is ReentrancyGuardTransient {
         return _participants[taskId];
     }
 
+    /// @notice Participants and their snapshotted stake, whatever has become of them; bit i of a set is members[i].
+    function snapshotOf(bytes32 taskId) external view returns (address[] memory members, uint96[] memory stakes) {
+        members = _participants[taskId];
+        stakes = new uint96[](members.length);
+        for (uint256 i = 0; i < members.length; ++i) {
+            stakes[i] = _seats[taskId][_participationOf[taskId][members[i]].sessionKey].stake;
+        }
+    }
+
     function participantOf(bytes32 taskId, address member) external view returns (Participant memory) {
         Participation storage p = _participationOf[taskId][member];
         return Participant(p.roles, p.sessionKey, _seats[taskId][p.sessionKey].stake, p.endpoint);

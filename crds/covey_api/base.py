@@ -174,6 +174,16 @@ Duration = Annotated[
     ),
 ]
 
+# The contract counts a day at most (TaskMarket.MAX_ANSWER_WINDOW).
+AnswerWindow = Annotated[
+    Duration,
+    Rule(
+        "duration(self) <= duration('24h')",
+        "must be at most 24h",
+        lambda text: duration_seconds(text) <= 24 * 3600,
+    ),
+]
+
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 # resource.Quantity: people write `cpu: 2` as well as `cpu: "2"`, and the API server keeps what they wrote.
 Quantity = Annotated[

@@ -10,6 +10,7 @@ from pydantic import Field
 from covey_api.base import (
     Address,
     Amount,
+    AnswerWindow,
     ApiModel,
     BelowOne,
     Count,
@@ -99,6 +100,10 @@ class RoundsSpec(ApiModel):
         Duration, Field(description="A round closes after this time with the updates that are there.")
     ] = "10m"
     min_updates: Annotated[int, Field(ge=1, le=64, description="A round needs at least this many updates.")] = 2
+    answer_window: Annotated[
+        AnswerWindow,
+        Field(description="How long members may answer a roll call on chain; then those who are away count no more."),
+    ] = "1m"
     settle_every: Annotated[
         int, Field(ge=1, le=1000, description="Rounds between two posts on chain; the last is always posted.")
     ] = 5

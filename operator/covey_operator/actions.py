@@ -90,6 +90,7 @@ async def _task(world: World, member: Member, action: model.Action, task_id: byt
                 rounds=action.rounds,
                 accept_by=action.accept_by,
                 deadline=action.deadline,
+                answer_window=action.answer_window,
                 salt=action.salt,
             )
         case model.Accept():

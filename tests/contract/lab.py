@@ -57,7 +57,7 @@ class Lab:
         terms: dict[str, Any] = {
             "consortium": CONSORTIUM, "spec": SPEC, "spec_hash": keccak(SPEC), "token": self.deployment.token,
             "bounty": bounty, "min_members": min_members or members, "max_members": members, "rounds": 4,
-            "accept_by": now + 3600, "deadline": now + 7200, "salt": keccak(text="uid-1"),
+            "accept_by": now + 3600, "deadline": now + 7200, "answer_window": 60, "salt": keccak(text="uid-1"),
         }  # fmt: skip
         task_id, _ = await self.planner.publish(**{**terms, **changes})
         return task_id
@@ -80,10 +80,12 @@ class Lab:
         return sum([await self.chain.token_balance(self.deployment.token, holder) for holder in holders])
 
 
-def result_of(task_id: bytes, rewards: dict[str, int], round_: int = 4, last: bool = True) -> RoundResult:
+def result_of(
+    task_id: bytes, rewards: dict[str, int], round_: int = 4, last: bool = True, epoch: int = 0
+) -> RoundResult:
     root = RewardTree(rewards, task_id).root
     return RoundResult(
-        task_id, round_, 0, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, sum(rewards.values()), True, last
+        task_id, round_, epoch, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, sum(rewards.values()), True, last
     )
 
 

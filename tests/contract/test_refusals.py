@@ -23,12 +23,14 @@ async def test_two_thirds_exactly_are_not_enough(lab: Lab) -> None:
     assert (caught.value.reason, caught.value.arguments) == ("QuorumMissing", (2000 * TOKEN, 3000 * TOKEN))
 
 
-async def test_a_foreign_signature_is_refused(lab: Lab) -> None:
+async def test_a_foreign_signature_counts_nothing_and_does_no_harm(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.planner.address: TOKEN})
     with pytest.raises(Reverted, match="session keys") as caught:
-        await lab.planner.post_result(result, lab.signed(result, [*sessions, signing.new_key()]))
-    assert caught.value.reason == "UnknownSigner"
+        await lab.planner.post_result(result, lab.signed(result, [*sessions[:2], signing.new_key()]))
+    assert caught.value.reason == "QuorumMissing"
+    await lab.planner.post_result(result, lab.signed(result, [*sessions, signing.new_key()]))
+    assert (await lab.chain.settlement(task_id)).round == result.round
 
 
 async def test_a_broken_signature_is_refused(lab: Lab) -> None:
@@ -37,7 +39,7 @@ async def test_a_broken_signature_is_refused(lab: Lab) -> None:
     signatures = lab.signed(result, sessions)
     first = min(signatures, key=str.lower)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(result, {**signatures, first: signatures[first][:64]})
+        await lab.planner.post_result(result, {**signatures, first: signatures[first][:64] + b"\x02"})
     assert (caught.value.reason, caught.value.arguments) == ("BadSignature", (0,))
 
 

@@ -157,6 +157,7 @@ class Publish:
     rounds: int
     accept_by: int  # unix seconds
     deadline: int  # unix seconds
+    answer_window: int  # seconds
     salt: bytes
 
 

@@ -137,6 +137,7 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             rounds=spec.rounds.count,
             accept_by=int(accept_by.timestamp()),
             deadline=int(accept_by.timestamp()) + longest,
+            answer_window=duration_seconds(spec.rounds.answer_window),
             salt=names.salt(draft.task.uid),
         )
     )

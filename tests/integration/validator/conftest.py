@@ -79,6 +79,7 @@ async def convene(node: Node, tmp_path: Path) -> AsyncIterator[Convene]:
             rounds=terms.rounds.count,
             accept_by=now + 3600,
             deadline=now + 7200,
+            answer_window=60,
             salt=keccak(text=str(tmp_path)),
         )
         for site, wallet in zip(sites, wallets, strict=True):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from covey_chain.types import PublishedTask, SettlementState, TaskStatus
 from covey_demo.ledger import Account, Books
 
-TASK = PublishedTask(b"", b"", "", b"", b"", "", 100, 1, 3, 3, 0, 0, TaskStatus.FINISHED, 1)
+TASK = PublishedTask(b"", b"", "", b"", b"", "", 100, 1, 3, 3, 0, 0, 60, TaskStatus.FINISHED, 1)
 BOOKS = Books(
     task=TASK,
     settled=SettlementState(3, b"", b"", 90, last=True),

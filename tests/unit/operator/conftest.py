@@ -109,6 +109,7 @@ def published(
         4,
         int(NOW.timestamp()) + 3600,
         int(NOW.timestamp()) + 86_400,
+        60,
         status,
         10,
     )

@@ -59,6 +59,7 @@ def published(spec: bytes | None = None, **changes: object) -> PublishedTask:
         "rounds": 4,
         "accept_by": 0,
         "deadline": 0,
+        "answer_window": 60,
         "status": TaskStatus.STARTED,
         "block": 1,
     }
