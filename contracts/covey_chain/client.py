@@ -260,7 +260,7 @@ class Chain:
         return int(await self.call(self.settlement_contract.functions.epochOf(task_id), block))
 
     async def has_answered(self, task_id: bytes, epoch: int, site: str) -> bool:
-        """Whether a participant has answered the roll call of an epoch; of one that is over, whether it counts in it."""
+        """Whether a participant has answered the roll call of an epoch, or, once it is over, counts in it."""
         record = _Epoch(*await self.call(self.settlement_contract.functions.epochAt(task_id, epoch)))
         members = await self.call(self.market_contract.functions.participants(task_id))
         return any(record.has(i) for i, member in enumerate(members) if member == site)

@@ -32,6 +32,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint96 stake;
         uint96 unbonding;
         uint64 withdrawableAt; // seconds since 1970
+        uint64 lockedUntil; // the latest deadline of the tasks that have snapshotted the stake
         bytes32 tlsKeyHash; // SHA-256 of the SubjectPublicKeyInfo (RFC 7469)
         bytes32 metadataHash;
         string endpoint;
@@ -45,6 +46,9 @@ contract MemberRegistry is ReentrancyGuardTransient {
         Admission admission;
         uint64 unbondingSeconds;
     }
+
+    /// What the reporter of a fault gets of a slash; nobody gets the rest.
+    uint256 public constant REPORTER_SHARE = 10;
 
     error NameEmpty();
     error ConsortiumExists(bytes32 consortium);
@@ -60,6 +64,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
     error StakeTooLow(uint256 stake, uint256 minimum);
     error NotEnoughStaked(uint256 stake, uint256 asked);
     error StillBonded(uint64 until);
+    error NotMarket(address sender);
 
     event ConsortiumCreated(bytes32 indexed consortium, string name, address creator);
     event AdmissionVoted(bytes32 indexed consortium, address indexed candidate, address indexed voter);
@@ -68,12 +73,28 @@ contract MemberRegistry is ReentrancyGuardTransient {
     event Staked(bytes32 indexed consortium, address indexed member, uint256 amount);
     event Unstaked(bytes32 indexed consortium, address indexed member, uint256 amount, uint64 withdrawableAt);
     event Withdrawn(bytes32 indexed consortium, address indexed member, uint256 amount);
+    event Slashed(bytes32 indexed consortium, address indexed member, uint256 amount, address reporter, uint256 reward);
+
+    /// Deploys the registry; starts tasks, and knows who has lied in one.
+    address public immutable market;
 
     mapping(bytes32 consortium => Consortium) private _consortia;
     mapping(bytes32 consortium => address[]) private _members;
     mapping(bytes32 consortium => mapping(address member => Member)) private _memberOf;
     mapping(bytes32 consortium => mapping(address candidate => uint256)) public admissionVotes;
     mapping(bytes32 consortium => mapping(address candidate => mapping(address voter => bool))) public hasVoted;
+
+    /// Stake that was slashed and is nobody's: there is no way out for it.
+    mapping(bytes32 consortium => uint256) public burnt;
+
+    constructor() {
+        market = msg.sender;
+    }
+
+    modifier onlyMarket() {
+        if (msg.sender != market) revert NotMarket(msg.sender);
+        _;
+    }
 
     modifier onlyMember(bytes32 consortium) {
         _requireMember(consortium, msg.sender);
@@ -148,8 +169,9 @@ contract MemberRegistry is ReentrancyGuardTransient {
         emit Staked(consortium, msg.sender, amount);
     }
 
-    /// @notice Begin to take stake out. It stays here, within reach of a slash, until the unbonding time is over;
-    /// the time starts anew for all that is still unbonding.
+    /// @notice Begin to take stake out. It stays here, within reach of a slash, until the unbonding time is over. The
+    /// time starts anew for all that is still unbonding, and not before the deadline of the last task that counts on
+    /// this stake; tasks that start later do not count on it.
     function unstake(bytes32 consortium, uint256 amount) external onlyMember(consortium) {
         if (amount == 0) revert AmountZero();
         Member storage m = _memberOf[consortium][msg.sender];
@@ -158,7 +180,8 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint96 leaving = uint96(amount);
         m.stake -= leaving;
         m.unbonding += leaving;
-        m.withdrawableAt = uint64(block.timestamp) + _consortia[consortium].unbondingSeconds;
+        uint64 from = m.lockedUntil > block.timestamp ? m.lockedUntil : uint64(block.timestamp);
+        m.withdrawableAt = from + _consortia[consortium].unbondingSeconds;
         emit Unstaked(consortium, msg.sender, amount, m.withdrawableAt);
     }
 
@@ -171,6 +194,36 @@ contract MemberRegistry is ReentrancyGuardTransient {
         m.unbonding = 0;
         emit Withdrawn(consortium, msg.sender, amount);
         _consortia[consortium].stakeToken.safeTransfer(msg.sender, amount);
+    }
+
+    /// @notice Count on a member's stake in a task that starts.
+    /// @param until the task's deadline: before it nothing of the stake leaves.
+    /// @return held the stake; 0, and nothing is counted on, if it is below the consortium's minimum.
+    function snapshot(bytes32 consortium, address member, uint64 until) external onlyMarket returns (uint96 held) {
+        Member storage m = _memberOf[consortium][member];
+        held = m.stake;
+        if (held < _consortia[consortium].minStake) return 0;
+        if (held > 0 && m.lockedUntil < until) m.lockedUntil = until;
+    }
+
+    /// @notice Take `amount`, or as much as is there, for good: first from the stake, then from what is unbonding.
+    function slash(bytes32 consortium, address member, uint256 amount, address reporter)
+        external
+        onlyMarket
+        nonReentrant
+        returns (uint256 taken)
+    {
+        Member storage m = _memberOf[consortium][member];
+        uint96 fromStake = amount < m.stake ? amount.toUint96() : m.stake;
+        uint256 rest = amount - fromStake;
+        uint96 fromUnbonding = rest < m.unbonding ? rest.toUint96() : m.unbonding;
+        m.stake -= fromStake;
+        m.unbonding -= fromUnbonding;
+        taken = uint256(fromStake) + fromUnbonding;
+        uint256 reward = taken * REPORTER_SHARE / 100;
+        burnt[consortium] += taken - reward;
+        emit Slashed(consortium, member, taken, reporter, reward);
+        if (reward > 0) _consortia[consortium].stakeToken.safeTransfer(reporter, reward);
     }
 
     function consortiumOf(bytes32 consortium) external view returns (Consortium memory) {
@@ -192,10 +245,6 @@ contract MemberRegistry is ReentrancyGuardTransient {
     /// @notice Bit field of roles; 0 for who is no member.
     function rolesOf(bytes32 consortium, address member) external view returns (uint8) {
         return _memberOf[consortium][member].roles;
-    }
-
-    function minStakeOf(bytes32 consortium) external view returns (uint256) {
-        return _consortia[consortium].minStake;
     }
 
     /// @notice Stake that counts in votes; unbonding stake does not.

@@ -6,7 +6,9 @@ import {TaskMarket} from "./TaskMarket.sol";
 
 /// @title Whose stake counts: sets of active participants, one for each epoch of a task (ADR 0008).
 /// @notice Epoch 0 is everybody. The set of each later epoch is who answered its roll call, so that two halves of a
-/// partition can never both go on: a call needs more than half of the active stake.
+/// partition can never both go on: a call needs more than half of the active stake. Who is expelled leaves the count at
+/// once, without a call: where less than a third lie, taking out a liar and its stake leaves every two quorums with
+/// somebody honest in common.
 abstract contract RollCalls is Signed {
     /// An epoch from its first answer on.
     struct Epoch {
@@ -68,9 +70,12 @@ abstract contract RollCalls is Signed {
     function closeRollCall(bytes32 taskId, uint32 epoch) external {
         _requireNext(taskId, epoch);
         Epoch storage next = _epochs[taskId][epoch];
-        (uint256 active, uint256 activeStake,) = _before(taskId, epoch);
-        if (next.closesAt == 0 || uint256(next.stake) * 2 <= activeStake) revert RollCallNotOpen(taskId, epoch);
-        if (block.timestamp < next.closesAt) revert RollCallStillOpen(next.closesAt);
+        (uint256 active, uint256 activeStake, uint256 everybody) = _before(taskId, epoch);
+        // Whoever has not answered may have been expelled meanwhile.
+        if (next.members == 0 || uint256(next.stake) + next.newcomers < everybody) {
+            if (next.closesAt == 0 || uint256(next.stake) * 2 <= activeStake) revert RollCallNotOpen(taskId, epoch);
+            if (block.timestamp < next.closesAt) revert RollCallStillOpen(next.closesAt);
+        }
         _close(taskId, epoch, next, active, activeStake);
     }
 
@@ -91,6 +96,24 @@ abstract contract RollCalls is Signed {
         Epoch storage set = _epochs[taskId][epoch];
         (stake,) = market.stakeBehind(taskId, signers, set.members);
         total = set.stake - set.expelled;
+    }
+
+    /// @dev Takes an expelled member out of what is counted now. The majority that a call needs stays one of the whole
+    /// set: a value may have been decided with the vote of the expelled.
+    function _leave(bytes32 taskId, uint8 place, uint96 stake) internal override {
+        uint32 current = epochOf[taskId];
+        uint256 bit = uint256(1) << place;
+        bool active = true;
+        if (current > 0) {
+            Epoch storage set = _epochs[taskId][current];
+            active = set.members & bit != 0;
+            if (active) set.expelled += stake;
+        }
+        Epoch storage next = _epochs[taskId][current + 1];
+        if (next.members & bit == 0) return;
+        next.members &= ~bit;
+        if (active) next.stake -= stake;
+        else next.newcomers -= stake;
     }
 
     function _count(bytes32 taskId, uint32 epoch, uint256 bit, uint96 stake) private {

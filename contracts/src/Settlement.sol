@@ -2,12 +2,13 @@
 pragma solidity ^0.8.28;
 
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {FraudProofs} from "./FraudProofs.sol";
 import {RollCalls} from "./RollCalls.sol";
 import {TaskMarket, ISettlement} from "./TaskMarket.sol";
 
 /// @title Results of rounds under the signatures of more than two thirds of the stake, and rewards by proof.
 /// @notice The entry of Covey's contracts: `registry()` and `market()` lead to the others.
-contract Settlement is RollCalls, ISettlement {
+contract Settlement is RollCalls, FraudProofs, ISettlement {
     struct RoundResult {
         bytes32 taskId;
         uint64 round; // counted from 1

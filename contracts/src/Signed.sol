@@ -28,6 +28,9 @@ abstract contract Signed is EIP712 {
         return signer;
     }
 
+    /// @dev Called when a member has been expelled.
+    function _leave(bytes32 taskId, uint8 place, uint96 stake) internal virtual;
+
     /// @dev The seat of `site`, which must have signed the structure itself.
     function _seatOf(bytes32 taskId, address site, bytes32 structHash, bytes calldata signature, uint256 index)
         internal

@@ -47,8 +47,10 @@ contract TaskMarket is ReentrancyGuardTransient {
         Status status;
         uint64 publishedBlock;
         uint128 totalStake; // snapshot at start
+        uint128 expelledStake; // part of it whose owners are expelled
         uint128 paid; // rewards that have left the escrow
         uint128 refunded; // the Planner's part, whether it has left or waits in `refundDue`
+        uint256 expelled; // bit i stands for participants()[i]
     }
 
     /// What a session key stands for, in one slot: the quorum reads one slot a signature.
@@ -69,6 +71,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         address sessionKey;
         uint256 stake; // snapshot at start
         string endpoint;
+        bool expelled; // for a fault that was proven
     }
 
     /// Members of one task: its start writes a slot for each, and its results carry a signature of most.
@@ -77,6 +80,8 @@ contract TaskMarket is ReentrancyGuardTransient {
     uint256 public constant MAX_SPEC_BYTES = 65_536;
     /// A day: who is away for longer has to come back by the next roll call.
     uint32 public constant MAX_ANSWER_WINDOW = 86_400;
+    /// From publication to deadline: for that long a started task holds the stake of its members.
+    uint64 public constant MAX_TASK_SECONDS = 2 * 366 days;
 
     error NotSettlement(address sender);
     error AlreadyPublished(bytes32 taskId);
@@ -95,6 +100,8 @@ contract TaskMarket is ReentrancyGuardTransient {
     error NotExpired(uint64 deadline);
     error RewardExceeded(uint256 paid, uint256 settled);
     error NothingDue(bytes32 taskId);
+    error NeverStarted(bytes32 taskId);
+    error AlreadyExpelled(address member);
 
     event TaskPublished(
         bytes32 indexed taskId, bytes32 indexed consortium, address indexed planner, bytes32 specHash, bytes spec
@@ -150,7 +157,9 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (terms.answerWindow == 0 || terms.answerWindow > MAX_ANSWER_WINDOW) revert BadTerms("answerWindow");
         if (terms.rounds == 0) revert BadTerms("rounds");
         if (terms.acceptBy < block.timestamp) revert BadTerms("acceptBy");
-        if (terms.deadline <= terms.acceptBy) revert BadTerms("deadline");
+        if (terms.deadline <= terms.acceptBy || terms.deadline > block.timestamp + MAX_TASK_SECONDS) {
+            revert BadTerms("deadline");
+        }
         taskId = taskIdOf(msg.sender, terms.salt);
         Task storage task = _tasks[taskId];
         if (task.status != Status.None) revert AlreadyPublished(taskId);
@@ -200,7 +209,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         _leave(taskId, list, i);
     }
 
-    /// @notice Freeze participants and their stake. Anybody may start a task that is full or whose acceptance
+    /// @notice Freeze participants and their stake, which stays within reach until the deadline. Anybody may start a task that is full or whose acceptance
     /// time has passed; the Planner as soon as the minimum is there. Who has taken out stake since and now holds less
     /// than the consortium's minimum is left out.
     function start(bytes32 taskId) external {
@@ -210,11 +219,10 @@ contract TaskMarket is ReentrancyGuardTransient {
         {
             revert StartTooEarly(task.terms.acceptBy);
         }
-        uint256 minStake = registry.minStakeOf(task.terms.consortium);
         uint256 total;
         for (uint256 i = list.length; i > 0; --i) {
-            uint96 held = registry.stakeOf(task.terms.consortium, list[i - 1]);
-            if (held == 0 || held < minStake) {
+            uint96 held = registry.snapshot(task.terms.consortium, list[i - 1], task.terms.deadline);
+            if (held == 0) {
                 _leave(taskId, list, i - 1);
             } else {
                 _seats[taskId][_participationOf[taskId][list[i - 1]].sessionKey].stake = held;
@@ -262,6 +270,21 @@ contract TaskMarket is ReentrancyGuardTransient {
         task.terms.token.safeTransfer(member, amount);
     }
 
+    /// @notice Expel a member for a proven fault, and slash half of its snapshotted stake, rounded up; called by the
+    /// settlement contract, once for each member and task. It keeps what it has earned.
+    /// @return stake the snapshot, which counts no more.
+    function expel(bytes32 taskId, uint8 place, address reporter) external onlySettlement returns (uint96 stake) {
+        Task storage task = _tasks[taskId];
+        if (task.status != Status.Started && task.status != Status.Finished) revert NeverStarted(taskId);
+        address member = _participants[taskId][place];
+        uint256 bit = uint256(1) << place;
+        if (task.expelled & bit != 0) revert AlreadyExpelled(member);
+        stake = _seats[taskId][_participationOf[taskId][member].sessionKey].stake;
+        task.expelled |= bit;
+        task.expelledStake += stake;
+        registry.slash(task.terms.consortium, member, (uint256(stake) + 1) / 2, reporter);
+    }
+
     /// @notice Send the Planner a refund that its token refused before; anybody may call.
     function collectRefund(bytes32 taskId) external nonReentrant {
         uint256 amount = refundDue[taskId];
@@ -295,31 +318,36 @@ contract TaskMarket is ReentrancyGuardTransient {
         return _tasks[taskId].terms.answerWindow;
     }
 
-    /// @notice Snapshotted stake of those in `set` whose distinct session keys are given, and that of all participants.
-    /// Keys of strangers, keys that were replaced and members that are not in the set count nothing and do no harm.
+    /// @notice Snapshotted stake of those in `set` whose distinct session keys are given, and that of all participants,
+    /// both without who is expelled. Keys of strangers, keys that were replaced and members that are not in the set
+    /// count nothing and do no harm.
     /// @param set bit i stands for participants()[i].
     function stakeBehind(bytes32 taskId, address[] calldata signers, uint256 set)
         external
         view
         returns (uint256 stake, uint256 total)
     {
+        Task storage task = _tasks[taskId];
+        uint256 gone = task.expelledStake;
+        total = task.totalStake - gone;
+        if (gone > 0) set &= ~task.expelled;
         mapping(address sessionKey => Seat) storage seats = _seats[taskId];
         for (uint256 i = 0; i < signers.length; ++i) {
             Seat storage seat = seats[signers[i]];
             if ((set >> seat.place) & 1 == 1) stake += seat.stake;
         }
-        total = _tasks[taskId].totalStake;
     }
 
     /// @notice Snapshotted stake of all participants, and what of it may still count.
     function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 counting) {
-        total = counting = _tasks[taskId].totalStake;
+        total = _tasks[taskId].totalStake;
+        counting = total - _tasks[taskId].expelledStake;
     }
 
     /// @notice Whose session key this is or was; no member if it is nobody's.
     /// @return member owner address.
     /// @return place in participants().
-    /// @return stake that counts with this key: 0 before the start, and once the key has been replaced.
+    /// @return stake that counts with this key: 0 before the start, and once the key is replaced or its member expelled.
     function seatOf(bytes32 taskId, address sessionKey)
         public
         view
@@ -327,6 +355,7 @@ contract TaskMarket is ReentrancyGuardTransient {
     {
         Seat memory seat = _seats[taskId][sessionKey];
         if (!seat.taken) return (address(0), 0, 0);
+        if (_isExpelled(taskId, seat.place)) seat.stake = 0;
         return (_participants[taskId][seat.place], seat.place, seat.stake);
     }
 
@@ -335,7 +364,12 @@ contract TaskMarket is ReentrancyGuardTransient {
     }
 
     /// @notice Participants and their snapshotted stake, whatever has become of them; bit i of a set is members[i].
-    function snapshotOf(bytes32 taskId) external view returns (address[] memory members, uint96[] memory stakes) {
+    function snapshotOf(bytes32 taskId)
+        external
+        view
+        returns (address[] memory members, uint96[] memory stakes, uint256 expelled)
+    {
+        expelled = _tasks[taskId].expelled;
         members = _participants[taskId];
         stakes = new uint96[](members.length);
         for (uint256 i = 0; i < members.length; ++i) {
@@ -345,7 +379,12 @@ contract TaskMarket is ReentrancyGuardTransient {
 
     function participantOf(bytes32 taskId, address member) external view returns (Participant memory) {
         Participation storage p = _participationOf[taskId][member];
-        return Participant(p.roles, p.sessionKey, _seats[taskId][p.sessionKey].stake, p.endpoint);
+        Seat memory seat = _seats[taskId][p.sessionKey];
+        return Participant(p.roles, p.sessionKey, seat.stake, p.endpoint, _isExpelled(taskId, seat.place));
+    }
+
+    function _isExpelled(bytes32 taskId, uint8 place) private view returns (bool) {
+        return (_tasks[taskId].expelled >> place) & 1 == 1;
     }
 
     function _open(bytes32 taskId) private view returns (Task storage task) {

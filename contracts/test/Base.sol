@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
+import {FraudProofs} from "../src/FraudProofs.sol";
 import {Settlement} from "../src/Settlement.sol";
 
 /// The cheat codes that these tests use (Foundry Book, "Cheatcodes").
@@ -165,6 +166,21 @@ abstract contract Base {
             )
         );
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+
+    function voteHash(FraudProofs.Vote memory v) internal pure returns (bytes32) {
+        bytes32 typehash =
+            keccak256("Vote(bytes32 taskId,uint64 round,uint8 step,uint32 view,uint8 kind,bytes32 value,address site)");
+        return keccak256(abi.encode(typehash, v));
+    }
+
+    /// Prove that the `i`th member has voted twice.
+    function proveTwoVotes(bytes32 taskId, uint256 i, uint256 key, address reporter) internal {
+        FraudProofs.Vote memory a = FraudProofs.Vote(taskId, 1, 0, 0, 1, "a", owner(i));
+        FraudProofs.Vote memory b = FraudProofs.Vote(taskId, 1, 0, 0, 1, "b", owner(i));
+        bytes memory signatureA = signatureBy(key, digestOf(voteHash(a)));
+        bytes memory signatureB = signatureBy(key, digestOf(voteHash(b)));
+        settlement.proveConflictingVote(a, signatureA, b, signatureB, reporter);
     }
 
     /// Carry the answer of the `i`th member.

@@ -46,6 +46,8 @@ contract Actor is Base {
     function publish(uint256 who, uint96 bounty, uint8 min, bool fill) external {
         TaskMarket.Terms memory wanted = terms(bounty % 1000 ether, 4);
         wanted.minMembers = 1 + min % 4;
+        // Some tasks last longer than the unbonding time.
+        wanted.deadline += uint64(min) % 8 * 5 days;
         wanted.salt = keccak256(abi.encode(tasks.length));
         vm.prank(owner(who % MEMBERS));
         bytes32 taskId = market.publish(wanted, SPEC);
@@ -116,6 +118,24 @@ contract Actor is Base {
         settlement.claim(taskId, owner(who), rewards[taskId][who], proof);
     }
 
+    /// What has been taken of a member for faults.
+    mapping(address member => uint256) public slashed;
+
+    function accuse(uint256 which, uint256 who, uint256 reporter, uint8 rarely) external {
+        if (rarely % 4 != 0) return;
+        bytes32 taskId = task(which, rarely % 8 == 0 ? TaskMarket.Status.Finished : TaskMarket.Status.Started);
+        address member = owner(who % MEMBERS);
+        uint256 before = here(member);
+        proveTwoVotes(taskId, who % MEMBERS, 101 + who % MEMBERS, owner(reporter % MEMBERS));
+        slashed[member] += before - here(member);
+    }
+
+    /// Stake and unbonding stake of a member.
+    function here(address member) public view returns (uint256) {
+        MemberRegistry.Member memory m = registry.memberOf(consortium, member);
+        return uint256(m.stake) + m.unbonding;
+    }
+
     function contracts() external view returns (DevToken, MemberRegistry, TaskMarket, Settlement) {
         return (token, registry, market, settlement);
     }
@@ -127,9 +147,9 @@ contract Actor is Base {
     function inRegistry() external view returns (uint256 balance, uint256 booked) {
         balance = token.balanceOf(address(registry));
         for (uint256 i = 0; i < MEMBERS; ++i) {
-            booked += registry.memberOf(consortium, owner(i)).stake;
-            booked += registry.memberOf(consortium, owner(i)).unbonding;
+            booked += here(owner(i));
         }
+        booked += registry.burnt(consortium);
     }
 
     function inMarket() external view returns (uint256 balance, uint256 booked) {
@@ -213,6 +233,20 @@ contract ConservationInvariants is Base {
     function invariant_StakeAndUnbondingAreAllHere() public view {
         (uint256 balance, uint256 booked) = actor.inRegistry();
         assertEq(balance, booked);
+    }
+
+    /// Until its deadline a task finds all the stake that it has snapshotted, but for what was slashed.
+    function invariant_NothingLeavesThatATaskCountsOn() public view {
+        for (uint256 i = 0; i < actor.taskCount(); ++i) {
+            bytes32 taskId = actor.tasks(i);
+            TaskMarket.Task memory t = market.taskOf(taskId);
+            bool counts = t.status == TaskMarket.Status.Started || t.status == TaskMarket.Status.Finished;
+            if (!counts || block.timestamp >= t.terms.deadline) continue;
+            (address[] memory members, uint96[] memory stakes,) = market.snapshotOf(taskId);
+            for (uint256 j = 0; j < members.length; ++j) {
+                assertTrue(actor.here(members[j]) + actor.slashed(members[j]) >= stakes[j]);
+            }
+        }
     }
 
     function invariant_EscrowIsAllHere() public view {
