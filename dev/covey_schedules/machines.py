@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from covey_chain.types import Proposal, Vote
-from covey_exchange import agreement
-from covey_exchange.agreement import Ballots, State
+from covey_exchange import agreement, agreement_state
+from covey_exchange.agreement_state import Ballots, State
 from covey_exchange.agreement_types import (
     NIL,
     PRECOMMIT,
     PREVOTE,
     Action,
+    Enter,
+    Epoch,
     Equivocation,
     Event,
     Instance,
     Judged,
+    Leave,
     Received,
     Schedule,
     Stage,
@@ -28,25 +31,26 @@ class Machine:
     """What a world drives.
 
     Attributes:
-        instance: makes an Instance from task, round, step, site and weights.
+        epoch: makes an Epoch from number, weights and evidence.
+        resume: makes a State from instance, our own messages, later epochs and the newest roll call that we signed.
         stores_others: whether the disk holds the messages of others, too, and not only our own.
     """
 
     name: str
-    instance: Callable[[bytes, int, int, str, Mapping[str, int]], Instance] = Instance
-    resume: Callable[[Instance, Iterable[Received]], State] = agreement.resume
+    epoch: Callable[[int, Mapping[str, int], tuple[Received, ...]], Epoch] = Epoch
+    resume: Callable[[Instance, Iterable[Received], Iterable[Epoch], int], State] = agreement_state.resume
     step: Callable[[State, Event], tuple[State, list[Action]]] = agreement.step
     stores_others: bool = True
 
 
-class _HalfIsEnough(Instance):
+class _HalfIsEnough(Epoch):
     def is_quorum(self, weight: int) -> bool:
-        return 2 * weight > sum(self.weights.values())
+        return 2 * weight > self.total
 
 
-class _TwoThirdsIsEnough(Instance):
+class _TwoThirdsIsEnough(Epoch):
     def is_quorum(self, weight: int) -> bool:
-        return 3 * weight >= 2 * sum(self.weights.values())
+        return 3 * weight >= 2 * self.total
 
 
 def _without_locks(state: State, event: Event) -> tuple[State, list[Action]]:
@@ -57,14 +61,14 @@ def _without_locks(state: State, event: Event) -> tuple[State, list[Action]]:
 def _believing_claims(state: State, event: Event) -> tuple[State, list[Action]]:
     """Takes the proof that a proposal names for granted: adds up its votes as if all had been there."""
     view, before = state.view, state.messages
-    held = state.held(view, 0, state.instance.proposer(view))
+    held = state.held(view, 0, state.proposer(view))
     if isinstance(event, Received) and isinstance(event.message, Proposal) and event.message.view == view:
         held = (*held, event)
     if not held or not isinstance(held[0].message, Proposal) or not 0 <= held[0].message.valid_view < view:
         return agreement.step(state, event)
     slot = (held[0].message.valid_view, PREVOTE)
     true = before.get(slot, Ballots())
-    claimed = replace(true, by_value={**true.by_value, held[0].message.value: sum(state.instance.weights.values())})
+    claimed = replace(true, by_value={**true.by_value, held[0].message.value: state.epoch_of(slot[0]).total})
     state, actions = agreement.step(replace(state, messages={**before, slot: claimed}), event)
     messages = dict(state.messages)
     if messages[slot] is claimed:
@@ -72,13 +76,38 @@ def _believing_claims(state: State, event: Event) -> tuple[State, list[Action]]:
     return replace(state, messages=messages), actions
 
 
-def _amnesia(instance: Instance, own: Iterable[Received]) -> State:
-    return State(instance)
+def _amnesia(instance: Instance, own: Iterable[Received], epochs: Iterable[Epoch], left: int) -> State:
+    return agreement_state.resume(instance, (), epochs, left)
 
 
-def _forgetting_locks(instance: Instance, own: Iterable[Received]) -> State:
-    state = agreement.resume(instance, own)
+def _forgetting_locks(instance: Instance, own: Iterable[Received], epochs: Iterable[Epoch], left: int) -> State:
+    state = agreement_state.resume(instance, own, epochs, left)
     return replace(state, locked_value=NIL, locked_view=-1, valid_value=NIL, valid_view=-1)
+
+
+def _forgetting_calls(instance: Instance, own: Iterable[Received], epochs: Iterable[Epoch], left: int) -> State:
+    return agreement_state.resume(instance, own, epochs, 0)
+
+
+def _staying(state: State, event: Event) -> tuple[State, list[Action]]:
+    """Goes on voting after it has answered a roll call."""
+    return (state, []) if isinstance(event, Leave) else agreement.step(state, event)
+
+
+def _without_evidence(state: State, event: Event) -> tuple[State, list[Action]]:
+    """Takes the new weights and looks at nobody's locks but its own."""
+    own = Enter(replace(event.epoch, evidence=())) if isinstance(event, Enter) else event
+    return agreement.step(state, own)
+
+
+def _earliest(state: State, event: Event) -> tuple[State, list[Action]]:
+    """Takes the earliest quorum that was shown for the lock, not the latest."""
+    if isinstance(event, Enter):
+        first = min((r.message.view for r in event.epoch.evidence), default=0)
+        shown = tuple(received for received in event.epoch.evidence if received.message.view == first)
+        event = Enter(replace(event.epoch, evidence=shown))
+        state = replace(state, locked_view=-1, valid_view=-1)
+    return agreement.step(state, event)
 
 
 def _believing_everything(state: State, event: Event) -> tuple[State, list[Action]]:
@@ -112,12 +141,16 @@ SOUND = Machine("sound")
 BROKEN: dict[str, tuple[Machine, str]] = {
     machine.name: (machine, promise)
     for machine, promise in (
-        (Machine("half-is-enough", instance=_HalfIsEnough), "two certificates"),
-        (Machine("two-thirds-is-enough", instance=_TwoThirdsIsEnough), "a certificate that proves nothing"),
+        (Machine("half-is-enough", epoch=_HalfIsEnough), "two certificates"),
+        (Machine("two-thirds-is-enough", epoch=_TwoThirdsIsEnough), "a certificate that proves nothing"),
         (Machine("without-locks", step=_without_locks), "two certificates"),
         (Machine("believing-claims", step=_believing_claims), "two certificates"),
         (Machine("amnesia", resume=_amnesia), "an honest site signed twice for one slot"),
         (Machine("forgetting-locks", resume=_forgetting_locks), "two certificates"),
+        (Machine("forgetting-calls", resume=_forgetting_calls), "a site signed in an epoch that it had left"),
+        (Machine("staying", step=_staying), "a site signed in an epoch that it had left"),
+        (Machine("without-evidence", step=_without_evidence), "two certificates"),
+        (Machine("earliest", step=_earliest), "two certificates"),
         (Machine("believing-everything", step=_believing_everything), "a certificate for an invalid value"),
         (Machine("patient", step=_patient), "no progress"),
         (Machine("accusing-too-fast", step=_accusing_too_fast), "an honest site was accused"),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from covey_chain.types import Proposal, Vote
 from covey_exchange.agreement import MAX_VIEWS_AHEAD
-from covey_exchange.agreement_types import NIL, PRECOMMIT, Certificate, Equivocation
+from covey_exchange.agreement_types import EPOCH_VIEWS, NIL, PRECOMMIT, Certificate, Equivocation
+
+from covey_schedules.telling import slot
 
 if TYPE_CHECKING:
-    from covey_schedules.world import Site, World
+    from covey_schedules.site import Site
+    from covey_schedules.world import World
 
 
 class BrokenPromise(AssertionError):
@@ -26,16 +29,14 @@ class BrokenPromise(AssertionError):
         )
 
 
-def _slot(message: Proposal | Vote) -> tuple[str, int, int]:
-    return message.site, message.view, message.kind if isinstance(message, Vote) else 0
-
-
 def check_signing(world: World, site: Site, message: Proposal | Vote) -> None:
     """No honest site signs twice for one slot, whatever it forgot; nor in another's name, nor what it cannot show."""
     if message.site != site.name:
         raise BrokenPromise(world, "a site signed in another's name")
-    if world.signed(_slot(message)) not in (None, message):
+    if world.signed(slot(message)) not in (None, message):
         raise BrokenPromise(world, "an honest site signed twice for one slot")
+    if message.view < site.left * EPOCH_VIEWS:
+        raise BrokenPromise(world, "a site signed in an epoch that it had left")
     if isinstance(message, Proposal) and message.value not in site.known:
         raise BrokenPromise(world, "a site proposed a value whose bytes it does not have")
     locked = site.state.locked_value
@@ -50,11 +51,12 @@ def check_decision(world: World, certificate: Certificate) -> None:
     if certificate.value not in world.values:
         raise BrokenPromise(world, "a certificate for an invalid value")
     world.seen["decided in a later view"] += certificate.view > 0
+    world.seen["decided in a later epoch"] += certificate.view >= EPOCH_VIEWS
 
 
 def _check_proof(world: World, certificate: Certificate) -> None:
-    """Genuine precommits of more than two thirds of the stake, each site once."""
-    weights = world.setting.weights
+    """Genuine precommits of more than two thirds of the stake that counts in the view, each site once."""
+    weights = world.register.active(certificate.view // EPOCH_VIEWS)
     signers = [vote.message.site for vote in certificate.precommits]
     fits = all(
         isinstance(vote.message, Vote)
@@ -73,7 +75,7 @@ def check_accusation(world: World, proof: Equivocation) -> None:
     first, second = proof.first, proof.second
     if first.message.site not in world.setting.liars:
         raise BrokenPromise(world, "an honest site was accused")
-    conflict = _slot(first.message) == _slot(second.message) and first.message != second.message
+    conflict = slot(first.message) == slot(second.message) and first.message != second.message
     if not conflict or not world.signatures.is_genuine(first) or not world.signatures.is_genuine(second):
         raise BrokenPromise(world, "an accusation that proves nothing")
     world.seen["accusations"] += 1
@@ -81,7 +83,7 @@ def check_accusation(world: World, proof: Equivocation) -> None:
 
 def check_end(world: World) -> None:
     """All have decided and can prove it; whoever saw two messages for one slot has accused their site."""
-    if any(site.certificate is None for site in world.sites.values()):
+    if any(site.certificate is None for site in world.sites.values() if world.returns(site.name)):
         raise BrokenPromise(world, "no progress")
     for certificate in world.certificates:
         _check_proof(world, certificate)
@@ -89,9 +91,12 @@ def check_end(world: World) -> None:
         said: defaultdict[tuple[str, int, int], set[Proposal | Vote]] = defaultdict(set)
         for number in site.log:
             message = world.messages[number].message
-            if message.site in world.setting.liars and message.view <= MAX_VIEWS_AHEAD:
-                said[_slot(message)].add(message)
+            epoch, view = divmod(message.view, EPOCH_VIEWS)
+            if view > MAX_VIEWS_AHEAD or epoch > len(site.epochs):
+                continue
+            if message.site in world.setting.liars and message.site in world.register.sets[epoch]:
+                said[slot(message)].add(message)
         caught = {who for (who, _, _), messages in said.items() if len(messages) > 1}
         if not caught <= site.accused:
             raise BrokenPromise(world, "a site saw two messages for one slot and kept quiet")
-        world.seen["deep views"] += site.state.view > 5
+        world.seen["deep views"] += site.state.view % EPOCH_VIEWS > 5

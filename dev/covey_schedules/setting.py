@@ -30,6 +30,12 @@ class Setting:
         cuts: how often it is drawn anew which lines are down.
         crashes: how often some site crashes at some moment.
         crash_at_signing: share of signatures at which the site crashes.
+        gone: honest sites that go away: when, and for how long (None: for good). Without them and all liars more than
+            half of the stake is left.
+        vanish: they go away at the moment they decide, before anybody hears of it.
+        outages: when nobody reaches the chain.
+        window_seconds: how long a roll call is open.
+        patience_seconds: without a decision, until a site calls the roll.
         floods: whether sites pass the messages of others on at once, and not only when they meet again.
     """
 
@@ -48,6 +54,16 @@ class Setting:
     crashes: int
     crash_at_signing: float
     floods: bool
+    gone: Mapping[str, tuple[float, float | None]]
+    vanish: bool
+    outages: tuple[tuple[float, float], ...]
+    window_seconds: float
+    patience_seconds: float
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether somebody will have to call the roll."""
+        return bool(self.gone)
 
     @classmethod
     def draw(cls, seed: int) -> Setting:
@@ -61,13 +77,21 @@ class Setting:
         # Where nothing gets through nothing can go wrong, so not all bad things at once, most of the time.
         targeted = random.random() < 0.4
         blunt = 0.0 if targeted else 0.35
+        liars = _liars(random, weights) if random.random() < 0.75 else {}
+        heal_seconds = random.uniform(5, 60)
+        gone = _gone(random, weights, liars, heal_seconds) if random.random() < 0.4 else {}
         return cls(
             seed=seed,
             weights=weights,
-            liars=_liars(random, weights) if random.random() < 0.75 else {},
+            liars=liars,
+            gone=gone,
+            vanish=bool(gone) and random.random() < (0.7 if targeted else 0.2),
+            outages=_outages(random) if gone and random.random() < 0.3 else (),
+            window_seconds=random.choice([12.0, 12.0, 30.0]),
+            patience_seconds=random.choice([10.0, 20.0, 40.0] if gone else [20.0, 80.0, 200.0]),
             round=random.randint(0, 50),
             values=len(names) if targeted else random.choice([1, 2, 3, len(names)]),
-            heal_seconds=random.uniform(5, 60),
+            heal_seconds=heal_seconds,
             floods=random.random() < 0.5,
             wounds=random.choice([0.5, 0.8, 1.0]) if targeted else _seldom(random, 0.2, 0.5),
             loss=_seldom(random, blunt, 0.1, 0.2, 0.4),
@@ -107,3 +131,23 @@ def _liars(random: Random, weights: Mapping[str, int]) -> dict[str, tuple[str, .
             taken += weights[name]
             liars[name] = together or tuple(random.sample(sorted(TACTICS), random.randint(1, 4)))
     return liars
+
+
+def _gone(
+    random: Random, weights: Mapping[str, int], liars: Mapping[str, object], heal_seconds: float
+) -> dict[str, tuple[float, float | None]]:
+    total = sum(weights.values())
+    away = sum(weights[name] for name in liars)
+    gone: dict[str, tuple[float, float | None]] = {}
+    for name in random.sample(list(weights), len(weights)):
+        if name not in liars and 2 * (away + weights[name]) < total:
+            away += weights[name]
+            gone[name] = random.uniform(0, heal_seconds), random.choice([None, random.uniform(30, 200)])
+            if random.random() < 0.3:
+                break
+    return gone
+
+
+def _outages(random: Random) -> tuple[tuple[float, float], ...]:
+    begins = [random.uniform(0, 150) for _ in range(random.randint(1, 3))]
+    return tuple((begin, begin + random.uniform(5, 60)) for begin in begins)

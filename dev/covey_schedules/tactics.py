@@ -8,10 +8,10 @@ from random import Random
 from typing import Protocol
 
 from covey_chain.types import Proposal, Vote
-from covey_exchange.agreement import State
-from covey_exchange.agreement_types import NIL, PRECOMMIT, PREVOTE, Instance
+from covey_exchange.agreement_state import State
+from covey_exchange.agreement_types import EPOCH_VIEWS, NIL, PRECOMMIT, PREVOTE, Instance
 
-FAR_VIEWS = (1, 2, 5, 50, 900, 5000)  # the last one is further than a machine listens
+FAR_VIEWS = (1, 2, 5, 50, 900, 5000, EPOCH_VIEWS)  # the last ones are further than a machine listens
 
 
 class Victim(Protocol):
@@ -48,6 +48,10 @@ class Stage(Protocol):
         """All honest sites."""
         ...
 
+    def proposer(self, view: int) -> str:
+        """Whose turn it is in a view, as far as anybody can know."""
+        ...
+
     def plot(self, view: int) -> Plot:
         """What liars have agreed to do in a view."""
         ...
@@ -76,12 +80,12 @@ def _proposal(stage: Stage, liar: str, view: int, value: bytes, valid_view: int 
 
 def _proposed(stage: Stage, victim: Victim, view: int) -> bytes:
     """What the victim heard proposed in a view."""
-    held = victim.state.held(view, 0, stage.instance.proposer(view))
+    held = victim.state.held(view, 0, stage.proposer(view))
     return held[0].message.value if held else NIL
 
 
 def _say_all(stage: Stage, liar: str, victim: Victim, view: int, value: bytes, valid_view: int = -1) -> None:
-    if stage.instance.proposer(view) == liar and value != NIL:
+    if stage.proposer(view) == liar and value != NIL:
         stage.tell(liar, victim, _proposal(stage, liar, view, value, valid_view))
     for kind in (PREVOTE, PRECOMMIT):
         stage.tell(liar, victim, _vote(stage, liar, view, kind, value))
@@ -107,14 +111,14 @@ def withhold(stage: Stage, liar: str, view: int) -> None:
     """Speak the truth, to some only; prevote and precommit to different ones."""
     for victim in stage.victims:
         value = _proposed(stage, victim, view)
-        if value == NIL and stage.instance.proposer(view) == liar:
+        if value == NIL and stage.proposer(view) == liar:
             value = stage.values[view % len(stage.values)]
         for kind in (0, PREVOTE, PRECOMMIT):
             if stage.random.random() < 0.5:
                 continue
             if kind:
                 stage.tell(liar, victim, _vote(stage, liar, view, kind, value))
-            elif value != NIL and stage.instance.proposer(view) == liar:
+            elif value != NIL and stage.proposer(view) == liar:
                 stage.tell(liar, victim, _proposal(stage, liar, view, value))
 
 
@@ -123,7 +127,7 @@ def whisper(stage: Stage, liar: str, view: int) -> None:
     plot = stage.plot(view)
     ear = min(plot.half, default=stage.victims[0].name)
     for victim in stage.victims:
-        if stage.instance.proposer(view) == liar:
+        if stage.proposer(view) == liar:
             stage.tell(liar, victim, _proposal(stage, liar, view, plot.one))
         if victim.name == ear and (value := _proposed(stage, victim, view)) != NIL:
             stage.tell(liar, victim, _vote(stage, liar, view, PREVOTE, value))
@@ -156,7 +160,7 @@ def ahead(stage: Stage, liar: str, view: int) -> None:
 
 def claim(stage: Stage, liar: str, view: int) -> None:
     """Propose with a made-up proof: a view in which the value is said to have had a quorum of prevotes."""
-    turn = next((v for v in range(view, view + 3) if stage.instance.proposer(v) == liar), view)
+    turn = next((v for v in range(view, view + 3) if stage.proposer(v) == liar), view)
     value, valid_view = stage.random.choice(stage.values), stage.random.randint(-1, turn + 1)
     for victim in stage.victims:
         _say_all(stage, liar, victim, turn, value, valid_view)

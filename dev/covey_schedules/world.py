@@ -9,13 +9,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from covey_chain.types import Proposal, Vote
-from covey_exchange.agreement import State
 from covey_exchange.agreement_types import (
+    EPOCH_VIEWS,
     NIL,
     Action,
     Candidate,
@@ -33,41 +32,19 @@ from covey_exchange.agreement_types import (
 )
 
 from covey_schedules import promises
+from covey_schedules.calls import attend, mislead
 from covey_schedules.machines import SOUND, Machine
+from covey_schedules.register import Register
 from covey_schedules.setting import Setting
 from covey_schedules.signatures import Signatures, StandIn
+from covey_schedules.site import Site
 from covey_schedules.tactics import TACTICS, Plot, Victim
+from covey_schedules.telling import short, slot, tell
+from covey_schedules.weather import Weather
 
 TASK = bytes(31) + b"\x01"
 END_SECONDS = 1200.0
 VIEW_SECONDS, VIEW_SECONDS_MORE = 1.0, 0.5  # in the proportion of the validator's
-
-
-@dataclass
-class Site:
-    """One honest site: its machine, and what its disk holds.
-
-    Attributes:
-        log: numbers of all messages, ours and others', in the order in which they were written.
-        synced: how many of them survive a crash for sure: all that was written before our last signature.
-        known: values whose bytes are here.
-        waiting: values that the machine asked about and whose bytes are not here.
-        life: timers of an earlier life are dead.
-        accused: sites that this life has accused.
-    """
-
-    name: str
-    instance: Instance
-    state: State
-    candidate: bytes
-    log: dict[int, None] = field(default_factory=dict)
-    synced: int = 0
-    known: set[bytes] = field(default_factory=set)
-    waiting: set[bytes] = field(default_factory=set)
-    up: bool = True
-    life: int = 0
-    certificate: Certificate | None = None
-    accused: set[str] = field(default_factory=set)
 
 
 class World:
@@ -99,22 +76,24 @@ class World:
         self._signed: dict[tuple[str, int, int], Proposal | Vote] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
-        self._down: frozenset[tuple[str, str]] = frozenset()
         self._healed = False
-        self._wounds: dict[int, tuple[tuple[frozenset[str], float], ...]] = {}
         self._plots: dict[int, Plot] = {}
         self._undecided = 0
+        self._vanished: set[str] = set()
         self.values: Sequence[bytes] = [bytes([n + 1]) * 32 for n in range(setting.values)]
         self.bad_values: Sequence[bytes] = [b"\xfe" * 32, b"\xff" * 32]
-        names = list(setting.weights)
-        self.instance = machine.instance(TASK, setting.round, 0, names[0], setting.weights)
+        everybody = machine.epoch(0, setting.weights, ())
+        self.register = Register(setting.weights, setting.window_seconds)
         self.sites: dict[str, Site] = {}
-        for name in names:
+        for name in setting.weights:
             if name not in setting.liars:
-                instance = machine.instance(TASK, setting.round, 0, name, setting.weights)
-                self.sites[name] = Site(name, instance, machine.resume(instance, ()), self.random.choice(self.values))
+                instance = Instance(TASK, setting.round, 0, name, everybody)
+                state = machine.resume(instance, (), (), 0)
+                self.sites[name] = Site(name, instance, state, self.random.choice(self.values))
+        self.instance = next(iter(self.sites.values())).instance
+        self._weather = Weather(setting, self.random, everybody, self.sites)
         self._honest = list(self.sites.values())
-        self._undecided = len(self._honest)
+        self._undecided = sum(self.returns(name) for name in self.sites)
         self._plan()
 
     # --- what liars see ---------------------------------------------------------------------------------------------
@@ -136,13 +115,18 @@ class World:
     def tell(self, liar: str, victim: Victim, message: Proposal | Vote) -> None:
         """Send a message to one site, signed by the liar in whatever name it says."""
         site = self.sites[victim.name]
-        self._send(liar, site, self._number(self.signatures.sign(liar, message)))
+        self._send(liar, site, self.number(self.signatures.sign(liar, message)))
 
     def repeat(self, liar: str, victim: Victim) -> None:
         """Send something again that was said before, by anybody."""
         if self.messages:
             number = self.random.randrange(len(self.messages))
             self._at(self.random.uniform(0, 5), self._take, self.sites[victim.name], number, True)
+
+    def proposer(self, view: int) -> str:
+        """Whose turn it is in a view, as far as anybody can know."""
+        number = min(view // EPOCH_VIEWS, self.register.current)
+        return self.machine.epoch(number, self.register.active(number), ()).proposer(self.setting.round, view)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -166,42 +150,39 @@ class World:
         for site in self._honest:
             self._at(random.expovariate(1), self._start, site, 0)
             self._at(random.uniform(0, 3), self._meet, site)
+            self._at(random.uniform(0, 3), self._look, site)
+        for name, (leaves, _) in setting.gone.items():
+            self._at(setting.heal_seconds if setting.vanish else leaves, self._vanish, self.sites[name])
         for _ in range(setting.crashes):
             self._at(random.uniform(0, setting.heal_seconds), self._crash_one)
         for _ in range(setting.cuts):
             self._at(random.uniform(0, setting.heal_seconds), self._cut)
         for liar in setting.liars:
             self._at(random.uniform(0, 2), self._lie, liar, -1)
+            if setting.has_calls:
+                self._at(random.uniform(20, 40), self._mislead, liar)
         self._at(setting.heal_seconds, self._heal)
 
     def _heal(self) -> None:
         self._healed = True
-        self._say("the network heals")
+        self.say("the network heals")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Note something for a replay."""
         if self.trace is not None:
             self.trace(f"{self.now:8.3f}  {text}")
 
     # --- the network ------------------------------------------------------------------------------------------------
 
-    def _number(self, received: Received) -> int:
+    def number(self, received: Received) -> int:
+        """The number of a message, a new one if nobody has sent it before."""
         number = self._numbers.setdefault(received, len(self.messages))
         if number == len(self.messages):
             self.messages.append(received)
         return number
 
     def _cut(self) -> None:
-        """Draw anew which directed lines are down: between two halves, single ones, all of one site, or none."""
-        names, random = list(self.setting.weights), self.random
-        kind = random.choice(["halves", "lines", "one site", "none"])
-        half = {name for name in names if random.random() < 0.5} if kind == "halves" else {random.choice(names)}
-        self._down = frozenset(
-            (a, b)
-            for a in names
-            for b in names
-            if kind != "none" and (random.random() < 0.4 if kind == "lines" else (a in half) != (b in half))
-        )
-        self._say(f"lines down: {kind}")
+        self.say(f"lines down: {self._weather.cut()}")
 
     def _broadcast(self, site: Site, number: int) -> None:
         for other in self._honest:
@@ -211,55 +192,11 @@ class World:
     def _send(self, sender: str, receiver: Site, number: int) -> None:
         if number in receiver.log:
             return  # saves the simulation a delivery that would change nothing
-        random, setting = self.random, self.setting
         if self._healed:
-            self._at(random.expovariate(20), self._take, receiver, number)
+            self._at(self.random.expovariate(20), self._take, receiver, number)
             return
-        if (sender, receiver.name) in self._down or random.random() < setting.loss:
-            return
-        if random.random() < setting.twice:
-            self._at(random.uniform(0, setting.slow_seconds), self._take, receiver, number, True)
-        is_slow = random.random() < setting.slow
-        delay = random.uniform(0, setting.slow_seconds) if is_slow else random.expovariate(4)
-        self._at(delay, self._take, receiver, number)
-
-    def _hurts(self, receiver: Site, message: Proposal | Vote) -> bool:
-        """Whether a wounded view keeps this from the site: the proposal, or the vote that completes a quorum."""
-        _, view, kind = slot(message)
-        if view not in self._wounds:
-            self._wounds[view] = self._wound()
-        who, until = self._wounds[view][kind]
-        if receiver.name not in who or self.now > until:
-            return False
-        behind = receiver.state.heard(view, kind).by_value.get(message.value, 0) + self.setting.weights[message.site]
-        return kind == 0 or (message.value != NIL and self.instance.is_quorum(behind))
-
-    def _wound(self) -> tuple[tuple[frozenset[str], float], ...]:
-        """From whom the proposal, the decisive prevote and the decisive precommit of one view are kept, until when.
-
-        Those without the proposal say nil, and so do those without the prevote; neither are so many that nobody can
-        decide. Of the rest one sees the decision, or nobody; the others see that something else was said, and go on.
-        """
-        random = self.random
-        if random.random() >= self.setting.wounds:
-            return ((frozenset(), 0.0),) * 3
-        blind, doubtful = self._minority(), self._minority()
-        lucky = frozenset(random.sample(sorted(self.sites), min(len(self.sites), random.choice([0, 1, 1, 2]))))
-        return (
-            (blind, self.now + 4),
-            (doubtful - lucky, self.now + random.uniform(3, 10)),
-            (frozenset(self.sites) - lucky, self.now + random.uniform(4, 40)),
-        )
-
-    def _minority(self) -> frozenset[str]:
-        """Some honest sites with less than a third of the stake."""
-        chosen: set[str] = set()
-        most = self.random.randint(1, 3)
-        for name in self.random.sample(sorted(self.sites), len(self.sites)):
-            weight = sum(self.setting.weights[other] for other in chosen) + self.setting.weights[name]
-            if len(chosen) < most and not self.instance.has_honest(weight):
-                chosen.add(name)
-        return frozenset(chosen)
+        for delay, again in self._weather.delays(sender, receiver.name):
+            self._at(delay, self._take, receiver, number, again)
 
     def _meet(self, site: Site) -> None:
         """What the exchange does on every reconnect: hand over all messages of the round that the peer lacks."""
@@ -278,7 +215,7 @@ class World:
         if not self.signatures.is_genuine(received):
             self.seen["forged, refused"] += 1
             return
-        if self.setting.wounds and not self._healed and self._hurts(site, message):
+        if self.setting.wounds and not self._healed and self._weather.hurts(site.name, site.state, received, self.now):
             return
         if number in site.log:
             self.seen["heard twice"] += 1
@@ -288,7 +225,7 @@ class World:
                 self._learn(site, message.value)
             if message.site in self.setting.liars and (self._healed or self.setting.floods):
                 self._broadcast(site, number)
-        self._feed(site, received)
+        self.feed(site, received)
 
     def _learn(self, site: Site, value: bytes) -> None:
         """The bytes behind a value come with its proposal."""
@@ -307,56 +244,110 @@ class World:
     def _start(self, site: Site, life: int) -> None:
         if life == site.life and site.up:
             site.known.add(site.candidate)
-            self._feed(site, Candidate(site.candidate))
-            self._feed(site, Start())
+            self.feed(site, Candidate(site.candidate))
+            self.feed(site, Start())
 
     def _crash_one(self) -> None:
         self._crash(self.random.choice(self._honest))
 
     def _crash(self, site: Site) -> None:
-        if not site.up:
-            return
-        self._say(f"{_short(site.name)} crashes")
-        self.seen["crashes"] += 1
+        if site.up:
+            self.say(f"{short(site.name)} crashes")
+            self.seen["crashes"] += 1
+            self._fall(site)
+            self._at(self.random.uniform(0, 5), self._restart, site, site.life)
+
+    def _fall(self, site: Site) -> None:
         site.up = False
         site.life += 1
         if site.certificate is not None:
             site.certificate = None
-            self._undecided += 1
-        self._at(self.random.uniform(0, 5), self._restart, site)
+            self._undecided += self.returns(site.name)
 
-    def _restart(self, site: Site) -> None:
+    def _vanish(self, site: Site) -> None:
+        """For a long time, or for good; once."""
+        if site.name in self._vanished:
+            return
+        self._vanished.add(site.name)
+        self.say(f"{short(site.name)} is gone")
+        self.seen["gone"] += 1
+        if site.up:
+            self._fall(site)
+        site.life += 1  # a restart that is under way comes to nothing
+        _, seconds = self.setting.gone[site.name]
+        if seconds is not None:
+            self._at(seconds, self._restart, site, site.life)
+
+    def returns(self, name: str) -> bool:
+        """Whether a site must decide: it is never away for good."""
+        return name not in self.setting.gone or self.setting.gone[name][1] is not None
+
+    def _restart(self, site: Site, life: int) -> None:
         """Come back with what is on disk: all that was written before the last signature, and perhaps some more."""
+        if life != site.life:
+            return
         kept = list(site.log)[: self.random.randint(site.synced, len(site.log))]
         if not self.machine.stores_others:
             kept = [number for number in kept if self.messages[number].message.site == site.name]
-        self._say(f"{_short(site.name)} is back, {len(site.log) - len(kept)} messages forgotten")
+        self.say(f"{short(site.name)} is back, {len(site.log) - len(kept)} messages forgotten")
         site.up, site.accused, site.waiting = True, set(), set()
         site.log, site.synced = dict.fromkeys(kept), len(kept)
         heard = [self.messages[number] for number in kept]
         own = [received for received in heard if received.message.site == site.name]
         site.known = {received.message.value for received in heard if isinstance(received.message, Proposal)}
-        site.state = self.machine.resume(site.instance, own)
+        site.state = self.machine.resume(site.instance, own, site.epochs, site.left)
+        site.since = self.now
         if self.random.random() < 0.3:
             site.candidate = self.random.choice(self.values)
         for received in heard:
             if received.message.site != site.name:
-                self._feed(site, received)
+                self.feed(site, received)
         for number in kept:
             self._broadcast(site, number)
         self._at(self.random.uniform(0, 1), self._start, site, site.life)
+
+    # --- roll calls -------------------------------------------------------------------------------------------------
+
+    def _look(self, site: Site) -> None:
+        if site.up and not self._is_out():
+            attend(self, site)
+        self._at(self.random.uniform(1, 3), self._look, site)
+
+    def _mislead(self, liar: str) -> None:
+        mislead(self, liar)
+        self._at(self.random.uniform(1, 5), self._mislead, liar)
+
+    def _is_out(self) -> bool:
+        """Whether nobody reaches the chain."""
+        return any(first <= self.now < last for first, last in self.setting.outages)
+
+    def show(self, site: Site, number: int) -> None:
+        """Let a site read a message on chain."""
+        self._take(site, number)
+        if self.messages[number].message.value and isinstance(self.messages[number].message, Proposal):
+            self._learn(site, self.messages[number].message.value)
+
+    def post(self, epoch: int, site: str, shown: tuple[int, ...]) -> None:
+        """Send a transaction with an answer; it is lost if the chain is out when it would arrive."""
+        self.say(f"{short(site)} answers the call for epoch {epoch}, showing {len(shown)} messages")
+        self._at(self.random.expovariate(1), self._mine, epoch, site, shown)
+
+    def _mine(self, epoch: int, site: str, shown: tuple[int, ...]) -> None:
+        if not self._is_out():
+            self.seen["answers"] += self.register.answer(epoch, site, shown, self.now)
 
     # --- sites ------------------------------------------------------------------------------------------------------
 
     def _in_life(self, site: Site, life: int, event: Event) -> None:
         if life == site.life:
-            self._feed(site, event)
+            self.feed(site, event)
 
-    def _feed(self, site: Site, event: Event) -> None:
+    def feed(self, site: Site, event: Event) -> None:
+        """Hand an event to a site's machine, if the site is up."""
         if not site.up:
             return
         if self.trace is not None:
-            self._say(f"{_short(site.name)} ← {_tell(event)}")
+            self.say(f"{short(site.name)} ← {tell(event)}")
         site.state, actions = self.machine.step(site.state, event)
         for action in actions:
             self._act(site, action)
@@ -365,12 +356,12 @@ class World:
         if not site.up:
             return  # it crashed at an earlier action
         if self.trace is not None:
-            self._say(f"{_short(site.name)} → {_tell(action)}")
+            self.say(f"{short(site.name)} → {tell(action)}")
         match action:
             case Sign(message):
                 self._sign(site, message)
             case Schedule(stage, view):
-                delay = VIEW_SECONDS + VIEW_SECONDS_MORE * view
+                delay = VIEW_SECONDS + VIEW_SECONDS_MORE * (view % EPOCH_VIEWS)
                 self._at(delay, self._in_life, site, site.life, Timeout(stage, view))
             case Judge(value):
                 if value in site.known:
@@ -382,7 +373,9 @@ class World:
                 self.decided = action.value
                 self.certificates.append(action)
                 site.certificate = action
-                self._undecided -= 1
+                self._undecided -= self.returns(site.name)
+                if self.setting.vanish and not self._healed and site.name in self.setting.gone:
+                    self._vanish(site)
             case Equivocation():
                 promises.check_accusation(self, action)
                 site.accused.add(action.first.message.site)
@@ -394,7 +387,7 @@ class World:
             return
         promises.check_signing(self, site, message)
         self._signed[slot(message)] = message
-        number = self._number(self.signatures.sign(site.name, message))
+        number = self.number(self.signatures.sign(site.name, message))
         site.log[number] = None  # on disk before it is sent, and with it all that came before
         site.synced = len(site.log)
         if random.random() < risk / 3:
@@ -404,7 +397,7 @@ class World:
         if random.random() < risk / 3:
             self._crash(site)  # told others, not ourselves
             return
-        self._feed(site, self.messages[number])
+        self.feed(site, self.messages[number])
 
     def signed(self, key: tuple[str, int, int]) -> Proposal | Vote | None:
         """What an honest site has signed for a slot."""
@@ -418,41 +411,6 @@ class World:
         view = random.choice(self._honest).state.view
         if view > last or random.random() < 0.1:
             tactic = random.choice(self.setting.liars[liar])
-            self._say(f"{_short(liar)} lies in view {view}: {tactic}")
+            self.say(f"{short(liar)} lies in view {view}: {tactic}")
             TACTICS[tactic](self, liar, view)
         self._at(random.uniform(0.2, 1.5), self._lie, liar, max(view, last))
-
-
-def slot(message: Proposal | Vote) -> tuple[str, int, int]:
-    """What a site may sign only once: site, view, kind (0 is a proposal)."""
-    return message.site, message.view, message.kind if isinstance(message, Vote) else 0
-
-
-def _short(site: str) -> str:
-    return f"site {int(site, 16)}"
-
-
-def _value(value: bytes) -> str:
-    return "nil" if value == NIL else value[:1].hex()
-
-
-def _tell(what: Event | Action) -> str:
-    match what:
-        case Received(message) | Sign(message):
-            kind = ("proposal", "prevote", "precommit")[slot(message)[2]]
-            proof = f" proven by view {message.valid_view}" if isinstance(message, Proposal) else ""
-            return f"{type(what).__name__} {kind} of {_short(message.site)}, view {message.view}: " + (
-                _value(message.value) + proof
-            )
-        case Certificate(value, view):
-            return f"Certificate, view {view}: {_value(value)}"
-        case Candidate(value) | Judge(value):
-            return f"{type(what).__name__} {_value(value)}"
-        case Judged(value, valid):
-            return f"Judged {_value(value)} {'valid' if valid else 'invalid'}"
-        case Equivocation(first, second):
-            return f"Equivocation: {_tell(first)}, and {_tell(second)}"
-        case Timeout(stage, view) | Schedule(stage, view):
-            return f"{type(what).__name__} {stage.name} of view {view}"
-        case Start():
-            return "Start"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 from covey_chain.types import Proposal, Vote
-from covey_exchange.agreement import State, resume, step
+from covey_exchange.agreement import step
+from covey_exchange.agreement_state import State, resume
 from covey_exchange.agreement_types import (
     NIL,
     PRECOMMIT,
     PREVOTE,
     Candidate,
     Certificate,
+    Epoch,
     Equivocation,
     Event,
     Instance,
@@ -30,7 +32,7 @@ X, Y = b"x" * 32, b"y" * 32
 
 
 def instance(site: str = A, **weights: int) -> Instance:
-    return Instance(TASK, 0, 0, site, weights or dict.fromkeys((A, B, C, D), 1))
+    return Instance(TASK, 0, 0, site, Epoch(0, weights or dict.fromkeys((A, B, C, D), 1)))
 
 
 def proposal(site: str, view: int, value: bytes, valid_view: int = -1) -> Received:
@@ -58,12 +60,12 @@ def votes(actions: list[object]) -> list[tuple[int, int, bytes]]:
 
 
 def test_the_proposer_rotates_over_sorted_addresses_from_round_plus_view():
-    task = Instance(TASK, 5, 0, A, dict.fromkeys((D, B, A, C), 1))
-    assert [task.proposer(view) for view in range(4)] == [B, C, D, A]
+    everybody = Epoch(0, dict.fromkeys((D, B, A, C), 1))
+    assert [everybody.proposer(5, view) for view in range(4)] == [B, C, D, A]
 
 
 def test_exactly_two_thirds_is_no_quorum():
-    three = Instance(TASK, 0, 0, A, dict.fromkeys((A, B, C), 1))
+    three = Epoch(0, dict.fromkeys((A, B, C), 1))
     assert not three.is_quorum(2)
     assert three.is_quorum(3)
 
@@ -208,6 +210,6 @@ def test_step_leaves_the_old_state_alone():
 
 
 def test_stakes_decide_not_heads():
-    whale = Instance(TASK, 0, 0, B, {A: 1, B: 7, C: 1, D: 1})
+    whale = Instance(TASK, 0, 0, B, Epoch(0, {A: 1, B: 7, C: 1, D: 1}))
     _, actions = play(State(whale), Start(), Judged(X, True), proposal(A, 0, X))
     assert isinstance(actions[-1], Certificate)
