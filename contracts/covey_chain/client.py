@@ -150,7 +150,7 @@ class Chain:
         """A member; None if the address has not joined."""
         owner = to_checksum_address(address)
         entry = await self.call(self.registry_contract.functions.memberOf(consortium, owner))
-        roles, joined, updated, stake, unbonding, _, tls, metadata, endpoint = entry
+        roles, joined, updated, stake, unbonding, _, _, tls, metadata, endpoint = entry
         if joined == 0:
             return None
         certificate = await self._certificate(consortium, owner, updated)
@@ -214,12 +214,14 @@ class Chain:
 
         async def one(address: str) -> Participant | None:
             member = await self.member(consortium, address)
-            roles, session_key, snapshot, endpoint = await self.call(functions.participantOf(task_id, address))
+            roles, session_key, snapshot, endpoint, expelled = await self.call(
+                functions.participantOf(task_id, address)
+            )
             if member is None or roles == 0:
                 return None
             stake = snapshot if started else member.stake
             return Participant(
-                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate
+                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate, expelled
             )
 
         addresses = await self.call(functions.participants(task_id))
@@ -244,10 +246,11 @@ class Chain:
         head = await self.block_number() - max(0, confirmations - 1)
         settlement, market = self.settlement_contract.functions, self.market_contract.functions
         number = await self.epoch(task_id, head)
-        members, stakes = await self.call(market.snapshotOf(task_id), head)
+        members, stakes, expelled = await self.call(market.snapshotOf(task_id), head)
         now = _Epoch(*await self.call(settlement.epochAt(task_id, number), head))
         called = _Epoch(*await self.call(settlement.epochAt(task_id, number + 1), head))
-        active = {m: int(s) for i, (m, s) in enumerate(zip(members, stakes, strict=True)) if number == 0 or now.has(i)}
+        counting = (now.members if number else -1) & ~expelled
+        active = {m: int(s) for i, (m, s) in enumerate(zip(members, stakes, strict=True)) if counting >> i & 1}
         answers = await self._answers(task_id, number, now.first_block, now.closed_block) if number else {}
         call = None
         if called.first_block:

@@ -92,6 +92,7 @@ REMEDIES = {
     "StakeTooLow": "raise spec.stake to the consortium's minimum",
     "NotEnoughStaked": "take out no more than is staked",
     "StillBonded": "wait until the unbonding time is over",
+    "NotMarket": "only the task market may do this",
     # TaskMarket
     "NotSettlement": "only the settlement contract may do this",
     "AlreadyPublished": "this task is on chain already",
@@ -111,6 +112,8 @@ REMEDIES = {
     "NotExpired": "wait for the task's deadline",
     "RewardExceeded": "the signed tree promises more than was settled; wait for the next result",
     "NothingDue": "there is no refund to collect",
+    "NeverStarted": "faults are those of a task that has started",
+    "AlreadyExpelled": "the member has been expelled from this task already",
     # Settlement
     "TaskNotStarted": "results count between a task's start and its end",
     "RoundNotNewer": "a result of this or a later round is on chain already",
@@ -126,6 +129,7 @@ REMEDIES = {
     "NotCounted": "sign with the participant's present session key; who was expelled is not asked",
     "AlreadyAnswered": "one answer to a roll call is enough",
     "RollCallNotOpen": "wait for answers of more than half of the active stake",
+    "NoConflict": "give two different messages of one site for one slot",
     "RollCallStillOpen": "wait for the end of the answer window",
     "ProofInvalid": "take amount and proof from the tree of the newest result",
     "NothingToClaim": "this reward has been paid",

@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     STAKED = "Staked"
     UNSTAKED = "Unstaked"
     WITHDRAWN = "Withdrawn"
+    SLASHED = "Slashed"
     TASK_PUBLISHED = "TaskPublished"
     TASK_ACCEPTED = "TaskAccepted"
     SESSION_CHANGED = "SessionChanged"
@@ -29,6 +30,7 @@ class EventKind(StrEnum):
     ROLL_CALL_OPENED = "RollCallOpened"
     ROLL_CALL_ANSWERED = "RollCallAnswered"
     ROLL_CALL_CLOSED = "RollCallClosed"
+    FAULT_PROVEN = "FaultProven"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 ZERO_HASH = bytes(32)
+# Of TaskMarket: from publication to deadline.
+MAX_TASK_SECONDS = 2 * 366 * 86_400
 
 
 class Role(IntFlag):
@@ -92,7 +94,10 @@ class PublishedTask:
 
 @dataclass(frozen=True)
 class Participant:
-    """A member that accepted a task; `stake` is the snapshot once the task has started, the present stake before."""
+    """A member that accepted a task; `stake` is the snapshot once the task has started, the present stake before.
+
+    Who was `expelled` for a proven fault keeps the snapshot, which counts no more.
+    """
 
     address: str
     roles: Role
@@ -101,6 +106,7 @@ class Participant:
     stake: int
     tls_key_hash: bytes
     certificate: bytes
+    expelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class RollCallState:
 
     Attributes:
         epoch: the newest.
-        active: member -> snapshotted stake, of those who count in it.
+        active: member -> snapshotted stake, of those who count in it; who was expelled does not.
         answers: member -> evidence, of the roll call that began it; empty for epoch 0.
         call: the next roll call, once somebody has answered it.
     """
@@ -237,6 +243,8 @@ class RollCall:
     evidence_hash: bytes
 
 
+# Of these a site may sign one for each slot: two prove that it has lied.
+Provable = UpdateHeader | Proposal | Vote
 Signable = UpdateHeader | Proposal | Vote | ScoreCommit | ScoreReveal | RoundResult | RollCall
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from eth_account import Account
@@ -15,9 +16,25 @@ from covey_chain.errors import InsufficientFunds
 from covey_chain.journal import Journal
 from covey_chain.queue import PATIENT, Call, Done, Pace, TransactionQueue
 from covey_chain.signing import private_key
-from covey_chain.types import Receipt, Role, RollCall, RoundResult, TaskStatus
+from covey_chain.types import (
+    Proposal,
+    Provable,
+    Receipt,
+    Role,
+    RollCall,
+    RoundResult,
+    TaskStatus,
+    UpdateHeader,
+    Vote,
+)
 
 __all__ = ["Journal", "Wallet"]
+
+_PROOFS: dict[type[Provable], str] = {
+    UpdateHeader: "proveEquivocation",
+    Proposal: "proveConflictingProposal",
+    Vote: "proveConflictingVote",
+}
 
 
 class Wallet:
@@ -169,7 +186,7 @@ class Wallet:
         participation = self.chain.market_contract.functions.participantOf(task_id, self.address)
 
         async def done() -> bool:
-            has_roles, has_session, _, has_endpoint = await self.chain.call(participation)
+            has_roles, has_session, _, has_endpoint, _ = await self.chain.call(participation)
             return bool(has_roles) and (has_session, has_endpoint) == (session, endpoint)
 
         if (await self.chain.call(participation))[0] == 0:
@@ -223,11 +240,7 @@ class Wallet:
             return (await self.chain.settlement(result.task_id)).round >= result.round
 
         ordered = b"".join(signatures[signer] for signer in sorted(signatures, key=str.lower))
-        values = (
-            result.task_id, result.round, result.epoch, result.model_digest, result.updates_root, result.scores_root,
-            result.reward_root, result.total_reward, result.accepted, result.last,
-        )  # fmt: skip
-        call = _call(self.chain.settlement_contract, "postResult", values, ordered)
+        call = _call(self.chain.settlement_contract, "postResult", astuple(result), ordered)
         return await self._queue.submit(f"result:0x{result.task_id.hex()}:{result.round}", call, done)
 
     async def answer_roll_call(self, call: RollCall, signature: bytes, evidence: bytes) -> Receipt:
@@ -255,6 +268,31 @@ class Wallet:
 
         call = _call(self.chain.settlement_contract, "closeRollCall", task_id, epoch)
         return await self._queue.submit(f"close:0x{task_id.hex()}:{epoch}", call, done)
+
+    async def prove_fault(
+        self, first: tuple[Provable, bytes], second: tuple[Provable, bytes], reporter: str
+    ) -> Receipt:
+        """Have a site slashed and expelled that signed two things for one slot; nothing happens if it is expelled.
+
+        Args:
+            first: what the site signed, and its signature.
+            second: another message of the same kind for the same slot, and its signature.
+            reporter: address that gets the reporter's share of the slash.
+
+        Raises:
+            ValueError: the two are not of one kind.
+        """
+        kind, task_id, site = type(first[0]), first[0].task_id, first[0].site
+        if type(second[0]) is not kind:
+            raise ValueError(f"{kind.__name__} and {type(second[0]).__name__} prove no fault together")
+        participation = self.chain.market_contract.functions.participantOf(task_id, site)
+
+        async def done() -> bool:
+            return bool((await self.chain.call(participation))[-1])
+
+        shown = [value for said in (first, second) for value in (astuple(said[0]), said[1])]
+        call = _call(self.chain.settlement_contract, _PROOFS[kind], *shown, to_checksum_address(reporter))
+        return await self._queue.submit(f"fault:0x{task_id.hex()}:{site}", call, done)
 
     async def claim(self, task_id: bytes, member: str, cumulative: int, proof: Sequence[bytes]) -> Receipt:
         """Have a member's reward paid to the member."""

@@ -6,12 +6,13 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ExactTransfer} from "./ExactTransfer.sol";
-import {MAX_ENDPOINT_BYTES, MemberRegistry} from "./MemberRegistry.sol";
+import {MemberRegistry} from "./MemberRegistry.sol";
+import {Seats} from "./Seats.sol";
 
 /// @title Tasks, their bounties in escrow, and who takes part.
 /// @notice The escrow can leave only to members (rewards under a quorum's signature) and back to the Planner: rewards
 /// never above what was settled, refunds never more than the rest.
-contract TaskMarket is ReentrancyGuardTransient {
+contract TaskMarket is Seats, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
@@ -46,32 +47,8 @@ contract TaskMarket is ReentrancyGuardTransient {
         address planner;
         Status status;
         uint64 publishedBlock;
-        uint128 totalStake; // snapshot at start
-        uint128 expelledStake; // part of it whose owners are expelled
         uint128 paid; // rewards that have left the escrow
         uint128 refunded; // the Planner's part, whether it has left or waits in `refundDue`
-        uint256 expelled; // bit i stands for participants()[i]
-    }
-
-    /// What a session key stands for, in one slot: the quorum reads one slot a signature.
-    struct Seat {
-        bool taken; // false: nobody's key
-        uint8 place; // in the list of participants
-        uint96 stake; // 0 before the start, and of a key that has been replaced
-    }
-
-    struct Participation {
-        uint8 roles; // 0: not a participant
-        address sessionKey;
-        string endpoint;
-    }
-
-    struct Participant {
-        uint8 roles; // 0: not a participant
-        address sessionKey;
-        uint256 stake; // snapshot at start
-        string endpoint;
-        bool expelled; // for a fault that was proven
     }
 
     /// Members of one task: its start writes a slot for each, and its results carry a signature of most.
@@ -92,8 +69,6 @@ contract TaskMarket is ReentrancyGuardTransient {
     error AlreadyAccepted(address member);
     error AlreadyFull(uint256 members);
     error RolesNotHeld(uint8 asked, uint8 held);
-    error SessionKeyTaken(address sessionKey);
-    error NotParticipant(address member);
     error NotPlanner(address sender);
     error TooFewMembers(uint256 accepted, uint256 minimum);
     error StartTooEarly(uint64 acceptBy);
@@ -101,7 +76,6 @@ contract TaskMarket is ReentrancyGuardTransient {
     error RewardExceeded(uint256 paid, uint256 settled);
     error NothingDue(bytes32 taskId);
     error NeverStarted(bytes32 taskId);
-    error AlreadyExpelled(address member);
 
     event TaskPublished(
         bytes32 indexed taskId, bytes32 indexed consortium, address indexed planner, bytes32 specHash, bytes spec
@@ -110,7 +84,6 @@ contract TaskMarket is ReentrancyGuardTransient {
         bytes32 indexed taskId, address indexed member, uint8 roles, address sessionKey, string endpoint
     );
     event SessionChanged(bytes32 indexed taskId, address indexed member, address sessionKey, string endpoint);
-    event AcceptanceWithdrawn(bytes32 indexed taskId, address indexed member);
     event TaskStarted(bytes32 indexed taskId, uint256 members, uint256 totalStake);
     event TaskCancelled(bytes32 indexed taskId, uint256 refund);
     event TaskFinished(bytes32 indexed taskId, uint256 refund);
@@ -122,9 +95,6 @@ contract TaskMarket is ReentrancyGuardTransient {
 
     mapping(bytes32 taskId => Task) private _tasks;
     mapping(bytes32 consortium => bytes32[] taskIds) private _tasksOf;
-    mapping(bytes32 taskId => address[]) private _participants;
-    mapping(bytes32 taskId => mapping(address member => Participation)) private _participationOf;
-    mapping(bytes32 taskId => mapping(address sessionKey => Seat)) private _seats;
     /// Refunds that the token did not deliver; `collectRefund` tries again.
     mapping(bytes32 taskId => uint256) public refundDue;
 
@@ -180,22 +150,14 @@ contract TaskMarket is ReentrancyGuardTransient {
         if (roles & (TRAINER | VALIDATOR) == 0 || roles & held != roles) revert RolesNotHeld(roles, held);
         if (_participationOf[taskId][msg.sender].roles != 0) revert AlreadyAccepted(msg.sender);
         if (_participants[taskId].length >= task.terms.maxMembers) revert AlreadyFull(task.terms.maxMembers);
-        _participants[taskId].push(msg.sender);
-        _participationOf[taskId][msg.sender].roles = roles;
-        // forge-lint: disable-next-line(unsafe-typecast) - not above MAX_MEMBERS
-        _sit(taskId, msg.sender, Seat(true, uint8(_participants[taskId].length - 1), 0), sessionKey, endpoint);
+        _enter(taskId, roles, sessionKey, endpoint);
         emit TaskAccepted(taskId, msg.sender, roles, sessionKey, endpoint);
     }
 
     /// @notice Replace the session key or end point; the old key counts no more from here on. A key of a started task
     /// is not forgotten: what it has signed stays its member's word.
     function setSession(bytes32 taskId, address sessionKey, string calldata endpoint) external {
-        address old = _participation(taskId).sessionKey;
-        Seat memory seat = _seats[taskId][old];
-        if (sessionKey == old) _seats[taskId][old].taken = false;
-        else if (_tasks[taskId].status == Status.Open) delete _seats[taskId][old];
-        else _seats[taskId][old].stake = 0;
-        _sit(taskId, msg.sender, seat, sessionKey, endpoint);
+        _move(taskId, sessionKey, endpoint, _tasks[taskId].status == Status.Open);
         emit SessionChanged(taskId, msg.sender, sessionKey, endpoint);
     }
 
@@ -206,7 +168,7 @@ contract TaskMarket is ReentrancyGuardTransient {
         address[] storage list = _participants[taskId];
         uint256 i = 0;
         while (list[i] != msg.sender) ++i;
-        _leave(taskId, list, i);
+        _remove(taskId, i);
     }
 
     /// @notice Freeze participants and their stake, which stays within reach until the deadline. Anybody may start a task that is full or whose acceptance
@@ -223,14 +185,14 @@ contract TaskMarket is ReentrancyGuardTransient {
         for (uint256 i = list.length; i > 0; --i) {
             uint96 held = registry.snapshot(task.terms.consortium, list[i - 1], task.terms.deadline);
             if (held == 0) {
-                _leave(taskId, list, i - 1);
+                _remove(taskId, i - 1);
             } else {
-                _seats[taskId][_participationOf[taskId][list[i - 1]].sessionKey].stake = held;
+                _weigh(taskId, list[i - 1], held);
                 total += held;
             }
         }
         if (list.length < task.terms.minMembers) revert TooFewMembers(list.length, task.terms.minMembers);
-        task.totalStake = total.toUint128();
+        _freeze(taskId, total);
         task.status = Status.Started;
         emit TaskStarted(taskId, list.length, total);
     }
@@ -276,12 +238,8 @@ contract TaskMarket is ReentrancyGuardTransient {
     function expel(bytes32 taskId, uint8 place, address reporter) external onlySettlement returns (uint96 stake) {
         Task storage task = _tasks[taskId];
         if (task.status != Status.Started && task.status != Status.Finished) revert NeverStarted(taskId);
-        address member = _participants[taskId][place];
-        uint256 bit = uint256(1) << place;
-        if (task.expelled & bit != 0) revert AlreadyExpelled(member);
-        stake = _seats[taskId][_participationOf[taskId][member].sessionKey].stake;
-        task.expelled |= bit;
-        task.expelledStake += stake;
+        address member;
+        (member, stake) = _expel(taskId, place);
         registry.slash(task.terms.consortium, member, (uint256(stake) + 1) / 2, reporter);
     }
 
@@ -318,113 +276,10 @@ contract TaskMarket is ReentrancyGuardTransient {
         return _tasks[taskId].terms.answerWindow;
     }
 
-    /// @notice Snapshotted stake of those in `set` whose distinct session keys are given, and that of all participants,
-    /// both without who is expelled. Keys of strangers, keys that were replaced and members that are not in the set
-    /// count nothing and do no harm.
-    /// @param set bit i stands for participants()[i].
-    function stakeBehind(bytes32 taskId, address[] calldata signers, uint256 set)
-        external
-        view
-        returns (uint256 stake, uint256 total)
-    {
-        Task storage task = _tasks[taskId];
-        uint256 gone = task.expelledStake;
-        total = task.totalStake - gone;
-        if (gone > 0) set &= ~task.expelled;
-        mapping(address sessionKey => Seat) storage seats = _seats[taskId];
-        for (uint256 i = 0; i < signers.length; ++i) {
-            Seat storage seat = seats[signers[i]];
-            if ((set >> seat.place) & 1 == 1) stake += seat.stake;
-        }
-    }
-
-    /// @notice Snapshotted stake of all participants, and what of it may still count.
-    function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 counting) {
-        total = _tasks[taskId].totalStake;
-        counting = total - _tasks[taskId].expelledStake;
-    }
-
-    /// @notice Whose session key this is or was; no member if it is nobody's.
-    /// @return member owner address.
-    /// @return place in participants().
-    /// @return stake that counts with this key: 0 before the start, and once the key is replaced or its member expelled.
-    function seatOf(bytes32 taskId, address sessionKey)
-        public
-        view
-        returns (address member, uint8 place, uint96 stake)
-    {
-        Seat memory seat = _seats[taskId][sessionKey];
-        if (!seat.taken) return (address(0), 0, 0);
-        if (_isExpelled(taskId, seat.place)) seat.stake = 0;
-        return (_participants[taskId][seat.place], seat.place, seat.stake);
-    }
-
-    function participants(bytes32 taskId) external view returns (address[] memory) {
-        return _participants[taskId];
-    }
-
-    /// @notice Participants and their snapshotted stake, whatever has become of them; bit i of a set is members[i].
-    function snapshotOf(bytes32 taskId)
-        external
-        view
-        returns (address[] memory members, uint96[] memory stakes, uint256 expelled)
-    {
-        expelled = _tasks[taskId].expelled;
-        members = _participants[taskId];
-        stakes = new uint96[](members.length);
-        for (uint256 i = 0; i < members.length; ++i) {
-            stakes[i] = _seats[taskId][_participationOf[taskId][members[i]].sessionKey].stake;
-        }
-    }
-
-    function participantOf(bytes32 taskId, address member) external view returns (Participant memory) {
-        Participation storage p = _participationOf[taskId][member];
-        Seat memory seat = _seats[taskId][p.sessionKey];
-        return Participant(p.roles, p.sessionKey, seat.stake, p.endpoint, _isExpelled(taskId, seat.place));
-    }
-
-    function _isExpelled(bytes32 taskId, uint8 place) private view returns (bool) {
-        return (_tasks[taskId].expelled >> place) & 1 == 1;
-    }
-
     function _open(bytes32 taskId) private view returns (Task storage task) {
         task = _tasks[taskId];
         if (task.status == Status.None) revert UnknownTask(taskId);
         if (task.status != Status.Open) revert NotOpen(taskId, task.status);
-    }
-
-    function _participation(bytes32 taskId) private view returns (Participation storage p) {
-        p = _participationOf[taskId][msg.sender];
-        if (p.roles == 0) revert NotParticipant(msg.sender);
-    }
-
-    function _sit(bytes32 taskId, address member, Seat memory seat, address sessionKey, string calldata endpoint)
-        private
-    {
-        if (sessionKey == address(0) || _seats[taskId][sessionKey].taken) {
-            revert SessionKeyTaken(sessionKey);
-        }
-        if (bytes(endpoint).length > MAX_ENDPOINT_BYTES) {
-            revert MemberRegistry.TooLong("endpoint", bytes(endpoint).length, MAX_ENDPOINT_BYTES);
-        }
-        _seats[taskId][sessionKey] = seat;
-        Participation storage p = _participationOf[taskId][member];
-        p.sessionKey = sessionKey;
-        p.endpoint = endpoint;
-    }
-
-    function _leave(bytes32 taskId, address[] storage list, uint256 index) private {
-        address member = list[index];
-        delete _seats[taskId][_participationOf[taskId][member].sessionKey];
-        delete _participationOf[taskId][member];
-        address last = list[list.length - 1];
-        if (last != member) {
-            list[index] = last;
-            // forge-lint: disable-next-line(unsafe-typecast) - not above MAX_MEMBERS
-            _seats[taskId][_participationOf[taskId][last].sessionKey].place = uint8(index);
-        }
-        list.pop();
-        emit AcceptanceWithdrawn(taskId, member);
     }
 
     function _refund(bytes32 taskId, Task storage task, Status to, uint256 amount) private {

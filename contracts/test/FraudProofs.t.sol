@@ -7,6 +7,7 @@ import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {RollCalls} from "../src/RollCalls.sol";
 import {Settlement} from "../src/Settlement.sol";
 import {Signed} from "../src/Signed.sol";
+import {Seats} from "../src/Seats.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
 
 contract FraudProofsTest is Base {
@@ -82,6 +83,10 @@ contract FraudProofsTest is Base {
         assertEq(token.balanceOf(REPORTER), STAKE / 10);
         assertTrue(market.participantOf(taskId, owner(1)).expelled && market.participantOf(taskId, owner(2)).expelled);
         assertTrue(!market.participantOf(taskId, owner(0)).expelled);
+        // 0 has the first place; a stranger has none.
+        expel(taskId, 0);
+        assertTrue(market.participantOf(taskId, owner(0)).expelled);
+        assertTrue(!market.participantOf(taskId, owner(9)).expelled);
     }
 
     function test_AMemberIsSlashedOnceInATask() public {
@@ -90,7 +95,7 @@ contract FraudProofsTest is Base {
         FraudProofs.UpdateHeader memory a = header(taskId, 1, "a");
         FraudProofs.UpdateHeader memory b = header(taskId, 1, "b");
         (bytes memory sa, bytes memory sb) = (by(102, a), by(102, b));
-        vm.expectPartialRevert(TaskMarket.AlreadyExpelled.selector);
+        vm.expectPartialRevert(Seats.AlreadyExpelled.selector);
         settlement.proveEquivocation(a, sa, b, sb, REPORTER);
         assertEq(registry.stakeOf(consortium, owner(1)), STAKE / 2);
     }
@@ -177,7 +182,7 @@ contract FraudProofsTest is Base {
         assertEq(stake, 0);
         assertEq(market.participantOf(taskId, owner(1)).stake, STAKE);
         vm.prank(owner(2));
-        vm.expectPartialRevert(TaskMarket.SessionKeyTaken.selector);
+        vm.expectPartialRevert(Seats.SessionKeyTaken.selector);
         market.setSession(taskId, session(1), "");
     }
 

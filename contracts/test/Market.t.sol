@@ -6,6 +6,7 @@ import {Base} from "./Base.sol";
 import {GreedyToken} from "./Tokens.sol";
 import {ExactTransfer} from "../src/ExactTransfer.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
+import {Seats} from "../src/Seats.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
 import {Settlement} from "../src/Settlement.sol";
 
@@ -100,7 +101,7 @@ contract MarketTest is Base {
         bytes32 taskId = publish(1 ether, 2);
         vm.prank(owner(0));
         market.accept(taskId, 6, session(0), "");
-        vm.expectPartialRevert(TaskMarket.SessionKeyTaken.selector);
+        vm.expectPartialRevert(Seats.SessionKeyTaken.selector);
         vm.prank(owner(1));
         market.accept(taskId, 6, session(0), "");
     }
@@ -133,7 +134,8 @@ contract MarketTest is Base {
         assertEq(market.participantOf(taskId, owner(0)).roles, 0);
         (address nobody,,) = market.seatOf(taskId, session(0));
         assertTrue(nobody == address(0));
-        assertEq(market.taskOf(taskId).totalStake, 2 * STAKE);
+        (uint256 total,) = market.totalStakeOf(taskId);
+        assertEq(total, 2 * STAKE);
     }
 
     function test_AStartWithoutStakedMembersIsNone() public {

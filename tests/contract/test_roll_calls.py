@@ -91,8 +91,12 @@ async def test_an_answer_is_sent_once_and_only_by_its_site(lab: Lab) -> None:
     with pytest.raises(Reverted) as caught:
         await answer(lab, task_id, 1, 2, sessions[1])
     assert caught.value.reason == "WrongSigner"
-    for i in (0, 2):
-        await answer(lab, task_id, 1, i, sessions[i])
+    longest = bytes(range(256)) * 256
+    await answer(lab, task_id, 1, 0, sessions[0], longest)
+    state = await lab.chain.roll_calls(task_id)
+    assert state.call is not None
+    assert state.call.answers[lab.planner.address] == longest
+    await answer(lab, task_id, 1, 2, sessions[2])
     assert (await lab.planner.close_roll_call(task_id, 1)).tx_hash is None
     assert (await answer(lab, task_id, 1, 2, sessions[2])).tx_hash is None
 

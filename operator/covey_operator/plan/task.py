@@ -9,6 +9,7 @@ from covey_api.status import Reason
 from covey_api.subnet import Role
 from covey_api.task import Decision, TaskSpec
 from covey_api.terms import TaskTerms
+from covey_chain.types import MAX_TASK_SECONDS
 from covey_chain.types import TaskStatus as ChainStatus
 
 from covey_operator.plan import names, policy
@@ -125,6 +126,8 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
         return draft.plan(wake_seconds=draft.seen.around.resync_seconds)
     accept_by = draft.seen.now + timedelta(seconds=duration_seconds(spec.members.accept_within))
     longest = spec.rounds.count * duration_seconds(spec.rounds.deadline) * 2 + SPARE_SECONDS
+    # The chain's clock may be behind ours.
+    latest = int(draft.seen.now.timestamp()) + MAX_TASK_SECONDS - SPARE_SECONDS
     draft.conditions.unknown(PUBLISHED, Reason.PENDING, "The task is being published.")
     draft.message = "The task is being published."
     return draft.plan(
@@ -136,7 +139,7 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             max_members=spec.members.max,
             rounds=spec.rounds.count,
             accept_by=int(accept_by.timestamp()),
-            deadline=int(accept_by.timestamp()) + longest,
+            deadline=min(int(accept_by.timestamp()) + longest, latest),
             answer_window=duration_seconds(spec.rounds.answer_window),
             salt=names.salt(draft.task.uid),
         )

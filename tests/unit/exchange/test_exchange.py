@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from covey_chain.types import UpdateHeader, Vote
+from covey_chain.types import RollCall, UpdateHeader, Vote
 from covey_exchange.envelope import Message, Peer, SiteUpdate
 from covey_exchange.errors import (
     MessageRefused,
@@ -23,6 +23,7 @@ from covey_exchange.proto.wire_pb2 import Frame
 from covey_exchange.segments import SEGMENT_BYTES, payload_root
 from covey_exchange.tls import Trust
 from eth_utils.address import to_canonical_address
+from eth_utils.crypto import keccak
 from town import QUICK, TASK, Inbox, Town, free_port, with_endpoint
 
 Towns = Callable[[int], Town]
@@ -245,6 +246,16 @@ async def test_pruned_rounds_are_forgotten_and_not_taken_again(town: Towns) -> N
     await inbox.message(vote(two, 0, round_=2))
     assert [item.body.round for item in inbox.seen if isinstance(item, Message)] == [1, 2]
     assert sum(isinstance(item, SiteUpdate) for item in inbox.seen) == 1
+
+
+async def test_a_roll_call_outlives_the_rounds(town: Towns) -> None:
+    two = town(2)
+    first = await two.run(two.sites[0])
+    body = RollCall(TASK, 1, two.sites[0].address, keccak(b"locked"))
+    first.broadcast(two.sites[0].seal(body, b"locked"))
+    first.prune(2)
+    inbox = Inbox(await two.run(two.sites[1]))
+    assert (await inbox.message(body)).envelope.attachment == b"locked"
 
 
 async def test_a_request_is_answered_in_verified_segments(town: Towns) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from covey_api.status import Reason
 from covey_api.terms import TaskTerms
-from covey_chain.types import SettlementState, TaskStatus
+from covey_chain.types import MAX_TASK_SECONDS, SettlementState, TaskStatus
 from covey_operator.kinds import name_of
 from covey_operator.plan import model
 from covey_operator.plan.report import Progress, Record, Report, Transaction, read_record
@@ -40,6 +40,14 @@ def test_a_new_task_is_published_with_its_bounty_in_base_units(make):
     assert action.deadline > action.accept_by + 4 * 600
     assert TaskTerms.parse(action.spec).rounds.count == 4
     assert len(action.salt) == 32
+
+
+def test_a_task_ends_before_the_market_would_refuse_it(make):
+    spec = make.task_spec(rounds={"count": 100_000, "deadline": "8760h", "minUpdates": 2, "answerWindow": "90s"})
+    action = plan_task(make.task(spec), make.task_seen()).action
+    assert isinstance(action, model.Publish)
+    assert action.deadline - int(make.NOW.timestamp()) < MAX_TASK_SECONDS
+    assert action.answer_window == 90
 
 
 def test_the_same_object_always_has_the_same_salt_and_another_object_another(make):
