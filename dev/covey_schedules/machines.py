@@ -100,16 +100,6 @@ def _without_evidence(state: State, event: Event) -> tuple[State, list[Action]]:
     return agreement.step(state, own)
 
 
-def _earliest(state: State, event: Event) -> tuple[State, list[Action]]:
-    """Takes the earliest quorum that was shown for the lock, not the latest."""
-    if isinstance(event, Enter):
-        first = min((r.message.view for r in event.epoch.evidence), default=0)
-        shown = tuple(received for received in event.epoch.evidence if received.message.view == first)
-        event = Enter(replace(event.epoch, evidence=shown))
-        state = replace(state, locked_view=-1, valid_view=-1)
-    return agreement.step(state, event)
-
-
 def _believing_everything(state: State, event: Event) -> tuple[State, list[Action]]:
     return agreement.step(state, replace(event, valid=True) if isinstance(event, Judged) else event)
 
@@ -150,7 +140,6 @@ BROKEN: dict[str, tuple[Machine, str]] = {
         (Machine("forgetting-calls", resume=_forgetting_calls), "a site signed in an epoch that it had left"),
         (Machine("staying", step=_staying), "a site signed in an epoch that it had left"),
         (Machine("without-evidence", step=_without_evidence), "two certificates"),
-        (Machine("earliest", step=_earliest), "two certificates"),
         (Machine("believing-everything", step=_believing_everything), "a certificate for an invalid value"),
         (Machine("patient", step=_patient), "no progress"),
         (Machine("accusing-too-fast", step=_accusing_too_fast), "an honest site was accused"),

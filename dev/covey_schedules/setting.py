@@ -9,6 +9,7 @@ from random import Random
 from covey_schedules.tactics import TACTICS
 
 SITES_MIN, SITES_MAX = 3, 20
+TOGETHER = (("echo", "equivocate"), ("echo", "equivocate"), ("whisper",), None, None)
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Setting:
         cuts: how often it is drawn anew which lines are down.
         crashes: how often some site crashes at some moment.
         crash_at_signing: share of signatures at which the site crashes.
-        gone: honest sites that go away: when, and for how long (None: for good). Without them and all liars more than
-            half of the stake is left.
+        gone: honest sites that go away: when, and for how long (None: for good).
         vanish: they go away at the moment they decide, before anybody hears of it.
         outages: when nobody reaches the chain.
         window_seconds: how long a roll call is open.
@@ -69,23 +69,28 @@ class Setting:
     def draw(cls, seed: int) -> Setting:
         """The setting of a seed. Small numbers of sites are more frequent: they cost less and are split more easily."""
         random = Random(f"setting {seed}")  # noqa: S311 (to be repeated, no secret)
-        sizes = range(SITES_MIN, SITES_MAX + 1)
-        names = [
-            f"0x{number:040x}" for number in range(1, random.choices(sizes, [max(n, 5) ** -1.7 for n in sizes])[0] + 1)
-        ]
+        # A decision that only those saw who go away, and liars who help the others to another one.
+        hidden = random.random() < 0.06
+        sizes = range(7, 14) if hidden else range(SITES_MIN, SITES_MAX + 1)
+        size = random.choices(sizes, [max(n, 5) ** -1.7 for n in sizes])[0]
+        names = [f"0x{number:040x}" for number in range(1, size + 1)]
         weights = _stakes(random, names)
         # Where nothing gets through nothing can go wrong, so not all bad things at once, most of the time.
-        targeted = random.random() < 0.4
+        targeted = hidden or random.random() < 0.4
         blunt = 0.0 if targeted else 0.35
-        liars = _liars(random, weights) if random.random() < 0.75 else {}
+        liars = _liars(random, weights, ("echo", "equivocate")) if hidden else {}
+        if not hidden and random.random() < 0.75:
+            liars = _liars(random, weights, random.choice(TOGETHER))
         heal_seconds = random.uniform(5, 60)
-        gone = _gone(random, weights, liars, heal_seconds) if random.random() < 0.4 else {}
+        gone = _gone(random, weights, liars, heal_seconds, all_return=hidden or random.random() < 0.6)
+        if not hidden and random.random() < 0.6:
+            gone = {}
         return cls(
             seed=seed,
             weights=weights,
             liars=liars,
             gone=gone,
-            vanish=bool(gone) and random.random() < (0.7 if targeted else 0.2),
+            vanish=bool(gone) and (hidden or random.random() < (0.7 if targeted else 0.2)),
             outages=_outages(random) if gone and random.random() < 0.3 else (),
             window_seconds=random.choice([12.0, 12.0, 30.0]),
             patience_seconds=random.choice([10.0, 20.0, 40.0] if gone else [20.0, 80.0, 200.0]),
@@ -93,7 +98,7 @@ class Setting:
             values=len(names) if targeted else random.choice([1, 2, 3, len(names)]),
             heal_seconds=heal_seconds,
             floods=random.random() < 0.5,
-            wounds=random.choice([0.5, 0.8, 1.0]) if targeted else _seldom(random, 0.2, 0.5),
+            wounds=1.0 if hidden else random.choice([0.5, 0.8, 1.0]) if targeted else _seldom(random, 0.2, 0.5),
             loss=_seldom(random, blunt, 0.1, 0.2, 0.4),
             slow=_seldom(random, blunt, 0.1, 0.3),
             slow_seconds=random.choice([5.0, 20.0]),
@@ -120,10 +125,9 @@ def _stakes(random: Random, names: list[str]) -> dict[str, int]:
     return {name: random.randint(1, 2 * len(names)) if name == large else random.randint(1, 3) for name in names}
 
 
-def _liars(random: Random, weights: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+def _liars(random: Random, weights: Mapping[str, int], together: tuple[str, ...] | None) -> dict[str, tuple[str, ...]]:
     """As many as fit under a third of the stake, in random order; in three of ten schedules only one."""
     total, taken = sum(weights.values()), 0
-    together = random.choice([("echo", "equivocate"), ("echo", "equivocate"), ("whisper",), None, None])
     liars: dict[str, tuple[str, ...]] = {}
     alone = random.random() < 0.3
     for name in random.sample(list(weights), len(weights)):
@@ -134,15 +138,17 @@ def _liars(random: Random, weights: Mapping[str, int]) -> dict[str, tuple[str, .
 
 
 def _gone(
-    random: Random, weights: Mapping[str, int], liars: Mapping[str, object], heal_seconds: float
+    random: Random, weights: Mapping[str, int], liars: Mapping[str, object], heal_seconds: float, *, all_return: bool
 ) -> dict[str, tuple[float, float | None]]:
+    """More than half of the stake is left without them and the liars; or if all return, with the liars."""
     total = sum(weights.values())
-    away = sum(weights[name] for name in liars)
+    away = 0 if all_return else sum(weights[name] for name in liars)
     gone: dict[str, tuple[float, float | None]] = {}
     for name in random.sample(list(weights), len(weights)):
         if name not in liars and 2 * (away + weights[name]) < total:
             away += weights[name]
-            gone[name] = random.uniform(0, heal_seconds), random.choice([None, random.uniform(30, 200)])
+            seconds = random.uniform(30, 200) if all_return or random.random() < 0.5 else None
+            gone[name] = random.uniform(0, heal_seconds), seconds
             if random.random() < 0.3:
                 break
     return gone

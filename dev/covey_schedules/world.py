@@ -375,7 +375,8 @@ class World:
                 site.certificate = action
                 self._undecided -= self.returns(site.name)
                 if self.setting.vanish and not self._healed and site.name in self.setting.gone:
-                    self._vanish(site)
+                    for name in self.setting.gone:
+                        self._vanish(self.sites[name])
             case Equivocation():
                 promises.check_accusation(self, action)
                 site.accused.add(action.first.message.site)
