@@ -123,7 +123,7 @@ class _Simulation:
     async def run(self) -> bool:
         began = time.monotonic()
         try:
-            with anvil() as node:
+            with anvil(tick_seconds=2) as node:
                 deployment = await deploy_all(node.url, node.keys[0])
                 chain = await Chain.connect(node.url, node.chain_id, deployment.settlement)
                 try:

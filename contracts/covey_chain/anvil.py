@@ -69,13 +69,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def anvil(host: str = "127.0.0.1", port: int | None = None, block_seconds: int | None = None) -> Iterator[Node]:
+def anvil(
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    block_seconds: int | None = None,
+    tick_seconds: int | None = None,
+) -> Iterator[Node]:
     """Run anvil until the block ends.
 
     Args:
         host: address to listen on.
         port: TCP port; a free one if None.
         block_seconds: time between blocks; None mines every transaction at once.
+        tick_seconds: mines a block this often as well, so that the chain's clock goes on when nobody sends anything:
+            the end of a roll call waits for it.
 
     Raises:
         AnvilMissingError: there is no anvil on this machine.
@@ -86,6 +93,8 @@ def anvil(host: str = "127.0.0.1", port: int | None = None, block_seconds: int |
     command = [binary(), "--host", host, "--port", str(chosen), "--chain-id", str(CHAIN_ID), "--silent"]
     if block_seconds:
         command += ["--block-time", str(block_seconds)]
+    elif tick_seconds:
+        command += ["--mixed-mining", "--block-time", str(tick_seconds)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     url = f"http://{host}:{chosen}"
     try:

@@ -17,6 +17,7 @@ from covey_chain.events import Event, EventKind
 from covey_chain.signing import Domain
 from covey_chain.types import (
     Consortium,
+    EndedCall,
     Member,
     Participant,
     PendingCall,
@@ -257,6 +258,21 @@ class Chain:
             evidence = await self._answers(task_id, number + 1, called.first_block, head)
             call = PendingCall(number + 1, called.closes_at or None, evidence)
         return RollCallState(number, active, answers, call)
+
+    async def roll_call(self, task_id: bytes, epoch: int) -> EndedCall:
+        """An ended roll call, of whatever epoch from 1 on.
+
+        Raises:
+            ValueError: it is not over.
+            RpcUnavailable: the node has lost logs with answers.
+        """
+        record = _Epoch(*await self.call(self.settlement_contract.functions.epochAt(task_id, epoch)))
+        if not record.closed_block:
+            raise ValueError(f"the roll call of epoch {epoch} is not over")
+        members, stakes, _ = await self.call(self.market_contract.functions.snapshotOf(task_id))
+        active = {m: int(s) for i, (m, s) in enumerate(zip(members, stakes, strict=True)) if record.has(i)}
+        answers = await self._answers(task_id, epoch, record.first_block, record.closed_block)
+        return EndedCall(epoch, active, answers)
 
     async def epoch(self, task_id: bytes, block: int | None = None) -> int:
         """The newest epoch of a task whose roll call is over."""

@@ -136,6 +136,21 @@ class PendingCall:
 
 
 @dataclass(frozen=True)
+class EndedCall:
+    """What a roll call has decided; the same for all who ask, whenever they do.
+
+    Attributes:
+        epoch: the one that it began.
+        active: member -> snapshotted stake, of those who count in it, whoever has been expelled since.
+        answers: member -> evidence, in the order of the chain.
+    """
+
+    epoch: int
+    active: Mapping[str, int]
+    answers: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
 class RollCallState:
     """Whose stake counts in a started task (ADR 0008).
 

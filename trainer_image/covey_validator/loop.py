@@ -7,21 +7,25 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 from covey_chain.types import RoundResult, round_of
 from covey_exchange.codec import NonFiniteUpdate
 from covey_exchange.envelope import Message, SiteUpdate
+from covey_exchange.messages import Envelope
 
-from covey_validator import catchup, rewards
+from covey_validator import catchup, evidence, rewards
 from covey_validator.catchup import CaughtUp
 from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
 from covey_validator.node import Base, Node
 from covey_validator.records import CertifiedRound, standing
+from covey_validator.rollbook import Began
 from covey_validator.runner import Runner
 
 CATCH_UP_SECONDS = 1.0  # a peer may be ahead by a blink
 CATCH_UP_AGAIN_SECONDS = 3.0
+NEVER = 2**31  # no epoch comes so late
 _log = logging.getLogger(__name__)
 
 
@@ -85,24 +89,52 @@ class RoundLoop:
         return self.newest
 
     async def until_last_signed(self) -> None:
-        """Wait until every other participant has signed the last result: nobody needs anything more from us."""
-        while not self._node.task.stakes.keys() <= self._signed_last | {self._node.site}:
+        """Wait until all others that are active have signed the last result: nobody needs anything more from us."""
+        while not self._node.roll.epoch.weights.keys() <= self._signed_last | {self._node.site}:
             await self._signed.wait()
 
     async def listen(self) -> None:
         """Hand what peers say to the round that it is about; runs for ever."""
         async for item in self._node.exchange.messages():
-            about = item.header.round if isinstance(item, SiteUpdate) else round_of(item.body)
-            if about is None:
-                continue
-            if about == self._node.task.terms.rounds.count and isinstance(item, Message):
-                self._note_last(item)
-            if self._runner is not None and about == self._runner.round:
-                self._runner.deliver(item)
-            elif about >= self.round:
-                self._later[about].append(item)
-                if about > self.round:
-                    self._behind.set()
+            self._hear(item)
+
+    def _hear(self, item: Message | SiteUpdate) -> None:
+        about = item.header.round if isinstance(item, SiteUpdate) else round_of(item.body)
+        if about is None:
+            return
+        if about == self._node.task.terms.rounds.count and isinstance(item, Message):
+            self._note_last(item)
+        if self._runner is not None and about == self._runner.round:
+            self._runner.deliver(item)
+        elif about >= self.round:
+            self._later[about].append(item)
+            if about > self.round:
+                self._behind.set()
+
+    # --- roll calls -------------------------------------------------------------------------------------------------
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the round has waited for nothing but the votes of others."""
+        return self._runner.waited_seconds if self._runner else 0.0
+
+    def evidence(self) -> list[Envelope]:
+        """What we show when the roll is called: locks of this round, and the newest result."""
+        shown = self._runner.evidence() if self._runner else []
+        return shown + (evidence.of_result(self.newest) if self.newest else [])
+
+    def leave(self, epoch: int) -> None:
+        """We have answered the roll call of an epoch; it is on disk."""
+        if self._runner is not None:
+            self._runner.leave(epoch)
+
+    def enter(self, began: Began) -> None:
+        """An epoch has begun; it is on disk."""
+        for message in began.shown:
+            self._hear(message)
+        # In a round that others have certified we have nothing to say in this epoch, but to catch up.
+        if self._runner is not None and self._node.roll.newest_result <= self._runner.round:
+            self._runner.enter(began)
 
     def _note_last(self, message: Message) -> None:
         if isinstance(message.body, RoundResult):
@@ -116,11 +148,15 @@ class RoundLoop:
         setting = node.task.setting(
             number, node.site, self.base.digest, self.base.cumulative, self.base.standing, node.session_key
         )
+        roll = node.roll
+        left = roll.left if roll.newest_result < number else NEVER
+        setting = replace(setting, epochs=roll.epochs, left=left)
+        shown = [m for began in roll.began for m in began.shown if round_of(m.body) == number]
         # Messages of the round before stay: a peer may still lack a signature of it.
         node.exchange.prune(number - 1)
         self._runner = Runner(node, setting, self.base, self._train, self._behind.set)
         try:
-            record, parameters = await self._runner.run(self._later.pop(number, []))
+            record, parameters = await self._runner.run([*shown, *self._later.pop(number, [])])
             found = CaughtUp((record,), parameters)
         except _Overtaken as overtaken:
             found = overtaken.found
@@ -217,7 +253,7 @@ class RoundLoop:
                 continue
             node = self._node
             held = {self.base.digest: self.base.parameters}
-            found = await catchup.ask(node.exchange, node.task.signers, node.manifest, node.site, runner.round, held)
+            found = await catchup.ask(node.exchange, node.signers, node.manifest, node.site, runner.round, held)
             if found is not None and self._runner is runner:
                 runner.fail(_Overtaken(found))
             elif self._is_behind(runner):

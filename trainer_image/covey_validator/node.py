@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from covey_chain.types import Signable
+from covey_chain.types import Proposal, Signable, Vote
 from covey_exchange.codec import CodecSpec, Update, decode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.exchange import Exchange
@@ -13,9 +13,13 @@ from covey_exchange.manifest import Array, Manifest
 
 from covey_validator.driver import DriverSession
 from covey_validator.progress import Progress
+from covey_validator.records import Signers
+from covey_validator.rollbook import RollBook
 from covey_validator.store import Store
 from covey_validator.task import Task
 from covey_validator.tensors import SharedDirectory
+
+Accused = tuple[Proposal | Vote, bytes]  # a message and its signature
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Node:
         task: replaced when participants change keys or end points on chain.
         session_key: 32 bytes; signs everything.
         holdout_examples: records that this site can judge on.
+        roll: epochs, and what we must not sign any more.
+        accusations: pairs of messages that one site signed for one slot, until the chain has them.
     """
 
     task: Task
@@ -38,11 +44,18 @@ class Node:
     manifest: Manifest
     holdout_examples: int
     progress: Progress
+    roll: RollBook
+    accusations: list[tuple[Accused, Accused]] = field(default_factory=list)
 
     @property
     def codec(self) -> CodecSpec:
         """Codec of the task."""
         return self.task.codec
+
+    @property
+    def signers(self) -> Signers:
+        """Who may sign results, in which epoch."""
+        return replace(self.task.signers, epochs=tuple(epoch.weights for epoch in self.roll.epochs))
 
     def sign(self, body: Signable, attachment: bytes = b"") -> Message:
         """Sign once: what was signed for the same slot before is given back; on disk when this returns.

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from covey_api.status import Reason
 from covey_chain import signing
 from covey_chain.errors import BadWalletKey, ChainError
+from covey_exchange.agreement_types import Epoch
 from covey_exchange.codec import kernels, max_bytes
 from covey_exchange.exchange import Exchange
 from covey_exchange.manifest import Manifest
@@ -19,6 +20,7 @@ from covey_exchange.tls import TlsFiles
 from eth_utils import to_checksum_address
 
 from covey_validator import chainlink, output, service, status, task
+from covey_validator.attendance import Attendance
 from covey_validator.chainlink import ChainLink
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
@@ -26,6 +28,7 @@ from covey_validator.loop import RoundLoop
 from covey_validator.node import Base, Node
 from covey_validator.progress import Progress
 from covey_validator.records import standing
+from covey_validator.rollbook import RollBook
 from covey_validator.settings import ValidatorSettings
 from covey_validator.settlement import Settler
 from covey_validator.store import Start, Store
@@ -151,6 +154,7 @@ class Validator:
             manifest=manifest,
             holdout_examples=start.holdout_examples,
             progress=self.progress,
+            roll=RollBook(store, self._site, known.task_id, Epoch(0, known.stakes), self._exchange.roster),
         )
         await self._exchange.start()
         earned = newest.rewards if newest else dict.fromkeys(known.stakes, 0)
@@ -162,7 +166,8 @@ class Validator:
     async def _train(self, node: Node, base: Base, link: ChainLink) -> dict[str, Any]:
         settler = Settler(link.connect, node)
         loop = RoundLoop(node, base, settler.certified)
-        companions = (loop.listen(), settler.run(), chainlink.watch(link, node))
+        attendance = Attendance(link.connect, node, loop, self._settings.chain.confirmations)
+        companions = (loop.listen(), settler.run(), attendance.run(), chainlink.watch(link, node))
         return await _or_failure(_among(self._finish(node, loop, settler), *companions), node.session)
 
     async def _finish(self, node: Node, loop: RoundLoop, settler: Settler) -> dict[str, Any]:

@@ -16,6 +16,7 @@ class Progress:
         rounds: rounds of the task.
         phase: one word.
         message: what happens now, or what keeps it.
+        suspended: participants whose stake does not count now -> the round since which.
         loss: median holdout loss of the newest model.
         metrics: of the newest candidate on our own holdout.
         raw_bytes: float32 bytes of the updates that we sent.
@@ -30,6 +31,7 @@ class Progress:
     round: int = 0
     phase: str = "Starting"
     message: str = ""
+    suspended: dict[str, int] = field(default_factory=dict)
     loss: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     raw_bytes: int = 0
@@ -59,6 +61,12 @@ class Progress:
         """Rounds left by the mean of the last ten."""
         recent = self.round_seconds[-10:]
         return (self.rounds - self.round) * sum(recent) / len(recent) if recent else None
+
+    @property
+    def note(self) -> str:
+        """Who is missing, in words; empty if nobody is."""
+        away = [f"{site} has not answered a roll call since round {since}" for site, since in self.suspended.items()]
+        return "; ".join(away) + ": without effect until it returns, it keeps its stake" if away else ""
 
     def look_at(self, exchange: Exchange) -> None:
         """Bring traffic and connections up to date."""

@@ -134,24 +134,30 @@ class Signers:
         task_id: 32 bytes.
         sites: session key address -> site.
         stakes: site -> snapshotted stake.
+        epochs: whose stake counts, by epoch, after the first one in which everybody's does.
     """
 
     domain: Domain
     task_id: bytes
     sites: Mapping[str, str]
     stakes: Mapping[str, int]
+    epochs: tuple[Mapping[str, int], ...] = ()
 
     def verify(self, record: CertifiedRound) -> None:
         """Hold a record to its signatures and hashes.
 
         Raises:
-            RecordInvalid: another task, no more than 2/3 of the stake signed, or bytes behind a hash are not those.
+            RecordInvalid: another task, an epoch that has not begun, no more than 2/3 of its stake signed, or bytes
+                behind a hash are not those.
         """
         if record.task_id != self.task_id:
             raise RecordInvalid("certified round of another task")
         signers = {self.sites.get(self._signer(record, signature)) for signature in record.signatures} - {None}
-        weight = sum(self.stakes[site] for site in signers if site is not None)
-        if 3 * weight <= 2 * sum(self.stakes.values()):
+        if record.epoch > len(self.epochs):
+            raise RecordInvalid(f"round {record.round} is signed in epoch {record.epoch}, which has not begun here")
+        stakes = (self.stakes, *self.epochs)[record.epoch]
+        weight = sum(stakes.get(site, 0) for site in signers if site is not None)
+        if 3 * weight <= 2 * sum(stakes.values()):
             raise RecordInvalid(f"round {record.round} is signed by no more than 2/3 of the stake")
         self._same(selection.value(record.updates), record.updates_root, "updates")
         self._same(selection.value(record.scores), record.scores_root, "scores")

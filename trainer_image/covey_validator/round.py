@@ -8,7 +8,8 @@ out and brings events in. Own messages leave as `Send` and come back as `Heard` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from dataclasses import replace
 
 from covey_api.status import Reason
 from covey_chain.types import (
@@ -21,7 +22,7 @@ from covey_chain.types import (
     Vote,
     round_of,
 )
-from covey_exchange import agreement
+from covey_exchange import agreement, agreement_state
 from covey_exchange import agreement_types as voting
 from covey_exchange.envelope import Message
 from eth_utils import keccak
@@ -37,6 +38,7 @@ from covey_validator.round_types import (
     Deadline,
     Elapsed,
     Encode,
+    EpochBegan,
     Evaluate,
     Evaluated,
     Event,
@@ -44,6 +46,7 @@ from covey_validator.round_types import (
     Fetch,
     Heard,
     KeepScores,
+    Left,
     Merge,
     Merged,
     Phase,
@@ -57,7 +60,7 @@ from covey_validator.round_types import (
     ViewTimer,
 )
 from covey_validator.scoring import Scores
-from covey_validator.verdict import Verdict, conclude
+from covey_validator.verdict import conclude
 
 
 def resume(setting: Setting, stored: Iterable[Message]) -> State:
@@ -67,7 +70,8 @@ def resume(setting: Setting, stored: Iterable[Message]) -> State:
     for message in messages:
         if message.site == setting.site and isinstance(message.body, Proposal | Vote):
             own[Step(message.body.step)].append(voting.Received(message.body, message.envelope.signature))
-    state = State(setting, {s: agreement.resume(setting.instance(s), own[s]) for s in Step})
+    agreements = {s: agreement_state.resume(setting.instance(s), own[s], setting.epochs, setting.left) for s in Step}
+    state = State(setting, agreements, agreements[Step.UPDATES].epoch, setting.left)
     for message in messages:
         state, _ = step(state, Heard(message))
     return state
@@ -119,6 +123,20 @@ class _Run:
                 self._feed(timer.step, voting.Timeout(timer.stage, timer.view))
             case Elapsed(timer) if isinstance(timer, Deadline):
                 state.elapsed.add(timer)
+            case Left(epoch):
+                state.left = max(state.left, epoch)
+                for of in Step:
+                    self._feed(of, voting.Leave(epoch))
+            case EpochBegan(epoch) if epoch.number == state.epoch.number + 1:
+                self._begin(epoch)
+
+    def _begin(self, epoch: voting.Epoch) -> None:
+        state = self.state
+        state.epoch = epoch
+        for of in Step:
+            self._feed(of, voting.Enter(epoch))
+            # What was too few scores may be enough of those that count now.
+            state.unjudged |= {(of, value) for value, valid in state.agreements[of].judged.items() if not valid}
 
     def _hear(self, message: Message) -> None:
         state, body, site = self.state, message.body, message.site
@@ -165,8 +183,8 @@ class _Run:
     def _check_bases(self) -> None:
         """Sites that start from different models can never merge; say so as soon as no quorum is left without them."""
         s, strangers = self.setting, self.state.strangers
-        others = s.weight(s.ledger.stakes.keys() - strangers.keys())
-        if not strangers or s.instance(Step.UPDATES).is_quorum(others):
+        others = self.state.weight(s.ledger.stakes.keys() - strangers.keys())
+        if not strangers or self.state.epoch.is_quorum(others):
             return
         if (s.site in s.trainers and s.site not in self.state.updates.values()) or not self._once("mismatch"):
             return  # only our own header tells the others
@@ -180,8 +198,8 @@ class _Run:
 
     def _close_updates(self) -> None:
         held = self._one_a_site(self.state.updates)
-        late = Deadline.UPDATES in self.state.elapsed and len(held) >= self.setting.min_updates
-        if self.state.selected is None and (held.keys() == self.setting.trainers or late):
+        over = Deadline.UPDATES in self.state.elapsed or held.keys() >= self._waited_for(self.setting.trainers)
+        if self.state.selected is None and over and len(held) >= self.setting.min_updates:
             self._propose(Step.UPDATES, held)
             self._enter(Phase.AGREEING_UPDATES)
 
@@ -216,7 +234,7 @@ class _Run:
             self.actions.append(SetTimer(Deadline.REVEALS))
         if s.site not in state.commits or state.scores is None:
             return
-        closed = state.commits.keys() >= s.validators or Deadline.COMMITS in state.elapsed
+        closed = state.commits.keys() >= self._waited_for(s.validators) or Deadline.COMMITS in state.elapsed
         revealed = any(message.site == s.site for message in state.reveals.values())
         if closed and not revealed and self._once("reveal"):
             self.actions.append(
@@ -229,38 +247,49 @@ class _Run:
             return
         held = self._one_a_site({d: m.site for d, m in state.reveals.items() if self._scores_of(m) is not None})
         opened = held.keys() >= state.commits.keys() and Deadline.COMMITS in state.elapsed
-        late = opened or Deadline.REVEALS in state.elapsed
-        if held.keys() == self.setting.validators or (late and self._is_majority(set(held))):
+        over = opened or Deadline.REVEALS in state.elapsed or held.keys() >= self._waited_for(self.setting.validators)
+        if over and self._is_majority(set(held)):
             self._propose(Step.SCORES, held)
             self._enter(Phase.AGREEING_SCORES)
 
     def _conclude(self) -> None:
         state, s = self.state, self.setting
         certificate = state.agreements[Step.SCORES].certificate
-        if certificate is None or state.candidate is None or state.selected is None or not self._once("conclude"):
+        epoch = state.epoch.number
+        if certificate is None or state.candidate is None or state.selected is None or not self._once(f"in {epoch}"):
             return
         judges = selection.decode(state.selections[certificate.value])
         read = {site: self._scores_of(state.reveals[digest]) for site, digest in judges.items()}
         scores = {site: found for site, found in read.items() if isinstance(found, Scores)}
-        if not scores and judges.keys() == s.validators:
+        if not scores and judges.keys() >= self._waited_for(s.validators):
             self.actions.append(Fail(Reason.HOLDOUT_TOO_SMALL, _NOBODY_SCORES))
             return
         roots = (selection.value(selection.encode(state.selected)), certificate.value)
         models = (s.base, state.candidate)
-        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, tuple(state.selected), models, roots, scores)
-        if not any(s.site in signers for signers in state.results.values()):
+        included = tuple(state.selected)
+        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, included, models, roots, scores, epoch)
+        said = any(
+            message.site == s.site and message.body == state.verdict.result
+            for by_site in state.results.values()
+            for message in by_site.values()
+        )
+        if not said and state.left <= epoch and s.site in state.active:
             self.actions.append(Send(state.verdict.result))
         self._enter(Phase.CERTIFYING)
 
     def _certify(self) -> None:
+        verdict = self.state.verdict
         for signers in self.state.results.values():
-            if not self.setting.instance(Step.SCORES).is_quorum(self.setting.weight(set(signers))):
-                continue
             messages = tuple(message for _, message in sorted(signers.items()))
-            if self._is_ours(self.state.verdict, messages[0]):
+            result = messages[0].body
+            assert isinstance(result, RoundResult)
+            epoch = self.state.epoch_of(result.epoch)
+            if epoch is None or not epoch.is_quorum(sum(epoch.weights.get(site, 0) for site in signers)):
+                continue
+            if verdict is not None and replace(verdict.result, epoch=result.epoch) == result:
                 if self._once("certified"):
-                    assert self.state.verdict is not None
-                    self.actions.append(Certified(self.state.verdict, messages))
+                    counted = tuple(message for message in messages if message.site in epoch.weights)
+                    self.actions.append(Certified(replace(verdict, result=result), counted))
                     self._enter(Phase.CERTIFIED)
             elif self._once("catch up"):
                 self.actions.append(CatchUp())
@@ -281,6 +310,8 @@ class _Run:
         for action in actions:
             match action:
                 case voting.Sign(message):
+                    if "catch up" in self.state.done:
+                        continue  # the round is decided; whoever has overlooked it must not decide it anew
                     attached = self.state.selections[message.value] if isinstance(message, Proposal) else b""
                     self.actions.append(Send(message, attached))
                 case voting.Schedule(stage, view):
@@ -337,13 +368,14 @@ class _Run:
 
     # --- words ------------------------------------------------------------------------------------------------------
 
-    def _is_majority(self, sites: set[str]) -> bool:
-        """More than half of the validators' stake, so that the medians mean something."""
-        return 2 * self.setting.weight(sites) > self.setting.weight(self.setting.validators)
+    def _waited_for(self, sites: Set[str]) -> Set[str]:
+        """Those of some sites that are active: nobody waits for the others."""
+        return sites & self.state.active
 
-    @staticmethod
-    def _is_ours(verdict: Verdict | None, message: Message) -> bool:
-        return verdict is not None and verdict.result == message.body
+    def _is_majority(self, sites: set[str]) -> bool:
+        """More than half of the active validators' stake, so that the medians mean something."""
+        validators = self.setting.validators
+        return 2 * self.state.weight(sites & validators) > self.state.weight(validators)
 
     @staticmethod
     def _one_a_site(sites_by_digest: dict[bytes, str]) -> dict[str, bytes]:

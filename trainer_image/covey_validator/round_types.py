@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from covey_chain.types import Signable, Step
-from covey_exchange import agreement
-from covey_exchange.agreement_types import Instance, Received, Stage
+from covey_exchange import agreement_state as agreement
+from covey_exchange.agreement_types import Epoch, Instance, Received, Stage
 from covey_exchange.envelope import Message
 
 from covey_validator.scoring import Scores
@@ -52,6 +52,8 @@ class Setting:
         base: digest of the model that all start from.
         codec: digest of the codec's parameters.
         salt: 32 secret bytes for the score commitment, the same after a restart.
+        epochs: those that have begun, after the first one in which everybody is active (ADR 0008).
+        left: epoch of the newest roll call that we have answered.
     """
 
     task_id: bytes
@@ -65,14 +67,12 @@ class Setting:
     base: bytes
     codec: bytes
     salt: bytes
-
-    def weight(self, sites: Set[str]) -> int:
-        """Stake of some sites together."""
-        return sum(self.ledger.stakes[site] for site in sites)
+    epochs: tuple[Epoch, ...] = ()
+    left: int = 0
 
     def instance(self, step: Step) -> Instance:
         """The agreement of one step."""
-        return Instance(self.task_id, self.round, step, self.site, self.ledger.stakes)
+        return Instance(self.task_id, self.round, step, self.site, Epoch(0, self.ledger.stakes))
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -134,7 +134,21 @@ class Elapsed:
     timer: Deadline | ViewTimer
 
 
-Event = Begin | Trained | Heard | UpdateArrived | Merged | Evaluated | Elapsed
+@dataclass(frozen=True)
+class Left:
+    """We have answered a roll call: nothing is signed in an epoch before that one."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class EpochBegan:
+    """A roll call is over; what was shown in it has been heard before."""
+
+    epoch: Epoch
+
+
+Event = Begin | Trained | Heard | UpdateArrived | Merged | Evaluated | Elapsed | Left | EpochBegan
 
 
 # --- actions --------------------------------------------------------------------------------------------------------
@@ -260,12 +274,16 @@ class State:
         commits: site -> commitments (one, unless it lies).
         reveals: digest -> message.
         results: digest -> site -> message.
+        epoch: whose stake counts now.
+        left: epoch of the newest roll call that we have answered.
         elapsed: deadlines that have passed.
         done: what was asked of the shell once and must not be asked again.
     """
 
     setting: Setting
     agreements: dict[Step, agreement.State]
+    epoch: Epoch
+    left: int = 0
     phase: Phase = Phase.COLLECTING
     began: bool = False
     updates: dict[bytes, str] = field(default_factory=dict)
@@ -282,6 +300,20 @@ class State:
     verdict: Verdict | None = None
     elapsed: set[Deadline] = field(default_factory=set)
     done: set[str] = field(default_factory=set)
+
+    @property
+    def active(self) -> Set[str]:
+        """Sites whose stake counts now."""
+        return self.epoch.weights.keys()
+
+    def epoch_of(self, number: int) -> Epoch | None:
+        """An epoch; None if it has not begun for us."""
+        known = self.agreements[Step.SCORES]
+        return (known.instance.everybody, *known.later)[number] if number <= self.epoch.number else None
+
+    def weight(self, sites: Set[str]) -> int:
+        """Stake of some sites together, as far as it counts now."""
+        return sum(self.epoch.weights.get(site, 0) for site in sites)
 
     def copy(self) -> State:
         """A copy that can be changed; inner values are replaced, never changed."""

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable
 
 from covey_api.quantity import ratio
 from covey_api.status import Reason
 from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
 from covey_exchange import segments
+from covey_exchange.agreement_types import EPOCH_VIEWS
 from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.errors import UpdateUnavailable
 from covey_exchange.manifest import Array, model_digest
 from covey_exchange.merge import Clip, RoundMerge
+from covey_exchange.messages import Envelope
 
+from covey_validator import evidence, scoring, selection
 from covey_validator import round as machine
-from covey_validator import scoring, selection
 from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
 from covey_validator.node import Base, Node
 from covey_validator.records import CertifiedRound, Reveal
+from covey_validator.rollbook import Began
 from covey_validator.round_types import (
     Absorb,
     Accuse,
@@ -32,6 +36,7 @@ from covey_validator.round_types import (
     Deadline,
     Elapsed,
     Encode,
+    EpochBegan,
     Evaluate,
     Evaluated,
     Event,
@@ -39,8 +44,10 @@ from covey_validator.round_types import (
     Fetch,
     Heard,
     KeepScores,
+    Left,
     Merge,
     Merged,
+    Phase,
     Send,
     SetTimer,
     Setting,
@@ -57,6 +64,7 @@ VIEW_SECONDS_MORE = 2.0  # with each view, so that a slow network is met at some
 REVEAL_SECONDS_MAX = 30
 REFETCH_SECONDS = 2.0
 WITHOUT = "without:"
+OTHERS_TURN = (Phase.AGREEING_UPDATES, Phase.AGREEING_SCORES, Phase.CERTIFYING)
 _log = logging.getLogger(__name__)
 
 Finished = tuple[CertifiedRound, dict[str, Array]]
@@ -94,6 +102,7 @@ class Runner:
         self._merge: RoundMerge | None = None
         self._candidate: dict[str, Array] = {}
         self._finished: Finished | None = None
+        self._waits_since = time.monotonic()
         self._state = machine.resume(setting, node.store.load_messages(setting.round, node.exchange.roster))
 
     @property
@@ -110,6 +119,26 @@ class Runner:
     def base(self) -> Base:
         """The model that the round starts from."""
         return self._base
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the round has waited for nothing but the votes of others."""
+        waits = self._state.phase in OTHERS_TURN and not self.is_overtaken
+        return time.monotonic() - self._waits_since if waits else 0.0
+
+    def evidence(self) -> list[Envelope]:
+        """What we show of this round when the roll is called."""
+        state = self._state
+        return [e for a in state.agreements.values() for e in evidence.of_agreement(a, state.selections)]
+
+    def leave(self, epoch: int) -> None:
+        """We have answered a roll call."""
+        self._queue.put_nowait(Left(epoch))
+
+    def enter(self, began: Began) -> None:
+        """An epoch has begun; what was shown has been delivered before."""
+        self._waits_since = time.monotonic()
+        self._queue.put_nowait(EpochBegan(began.epoch))
 
     def deliver(self, item: Message | SiteUpdate) -> None:
         """A message or update of this round from a peer."""
@@ -181,6 +210,7 @@ class Runner:
         self._state, actions = machine.step(self._state, event)
         progress = self._node.progress
         if progress.phase != self._state.phase:
+            self._waits_since = time.monotonic()
             progress.say(self._state.phase, f"round {self.round} of {progress.rounds}")
         for action in actions:
             await self._act(action)
@@ -212,6 +242,8 @@ class Runner:
                 self._node.store.put_scores(self.round, scores)
             case Accuse(first, second):
                 _log.error("%s signed twice for one slot: %s and %s", first.message.site, first, second)
+                pair = (first.message, first.signature), (second.message, second.signature)
+                self._node.accusations.append(pair)
             case Certified():
                 await self._certify(action)
             case CatchUp():
@@ -262,6 +294,8 @@ class Runner:
     # --- messages and updates ---------------------------------------------------------------------------------------
 
     async def _send(self, body: Signable, attachment: bytes) -> None:
+        if self._node.roll.forbids(body):
+            return  # decided upon before we answered a roll call
         try:
             message = self._node.sign(body, attachment)
         except DoubleSignature as error:
@@ -332,7 +366,7 @@ class Runner:
         counted = [state.reveals[digest] for digest in selection.decode(scores).values()]
         record = CertifiedRound(
             **{name: getattr(result, name) for name in result.__dataclass_fields__},
-            signatures=self._node.task.signers.ascending(
+            signatures=self._node.signers.ascending(
                 {message.site: message.envelope.signature for message in certified.signatures}
             ),
             updates=state.selections[result.updates_root],
@@ -350,7 +384,7 @@ class Runner:
 
     def _seconds(self, timer: Deadline | ViewTimer) -> float:
         if isinstance(timer, ViewTimer):
-            return VIEW_SECONDS + VIEW_SECONDS_MORE * timer.view
+            return VIEW_SECONDS + VIEW_SECONDS_MORE * (timer.view % EPOCH_VIEWS)
         deadline = self._node.task.deadline_seconds
         return min(deadline, REVEAL_SECONDS_MAX) if timer == Deadline.REVEALS else deadline
 

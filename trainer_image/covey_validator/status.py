@@ -27,7 +27,8 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "round": progress.round,
         "rounds": progress.rounds,
         "phase": progress.phase,
-        "message": progress.message,
+        "message": "; ".join(part for part in (progress.message, progress.note) if part),
+        "suspended": progress.suspended,
         "loss": progress.loss,
         "metrics": progress.metrics,
         "bytesSent": progress.bytes_sent,
@@ -61,6 +62,7 @@ class Metrics:
         self._loss = gauge("loss", "Median holdout loss of the newest model.")
         self._ratio = gauge("compression_ratio", "float32 bytes of the updates by their bytes as sent.")
         self._connected = gauge("peers_connected", "Other participants that this one is connected with.")
+        self._suspended = gauge("suspended_sites", "Participants whose stake does not count until they return.")
         self._reward = gauge("reward_tokens", "Reward of this member until now, in whole tokens.")
         self._last_seconds = gauge("round_seconds", "How long the last round took.")
         self._bytes = Counter(
@@ -83,6 +85,7 @@ class Metrics:
             self._loss.set(progress.loss)
         self._ratio.set(progress.compression_ratio or 0)
         self._connected.set(progress.peers_connected)
+        self._suspended.set(len(progress.suspended))
         self._reward.set(progress.reward / 10**progress.token_decimals)
         self._bytes.inc(progress.bytes_sent - self._counted)
         self._counted = progress.bytes_sent

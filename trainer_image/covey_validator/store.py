@@ -77,7 +77,7 @@ def slot(body: Signable) -> tuple[object, ...]:
         case ScoreReveal():
             return ("reveal", body.round)
         case RoundResult():
-            return ("result", body.round)
+            return ("result", body.round, body.epoch)
         case RollCall():
             return ("roll call", body.epoch)
 

@@ -165,6 +165,11 @@ class Task(ApiModel):
         return duration_seconds(self.terms.rounds.deadline)
 
     @property
+    def answer_window_seconds(self) -> int:
+        """How long a roll call is open, and how long a site waits for others before it calls the roll."""
+        return duration_seconds(self.terms.rounds.answer_window)
+
+    @property
     def seed(self) -> int:
         """Seed of the program's initialisation and of the holdout split, the same at every site."""
         return task_seed(self.task_id)

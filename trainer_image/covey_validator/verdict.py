@@ -58,6 +58,7 @@ def conclude(
     models: tuple[bytes, bytes],
     roots: tuple[bytes, bytes],
     scores: Mapping[str, Scores],
+    epoch: int = 0,
 ) -> Verdict:
     """Decide a round.
 
@@ -70,6 +71,7 @@ def conclude(
         models: digests of base and candidate.
         roots: agreed values of updates and scores.
         scores: validator -> its scores; those that abstained are left out.
+        epoch: whose signatures the result asks for; nothing else depends on it.
     """
     accepted = scoring.is_improvement(scores, ledger.stakes, ledger.margin)
     standing = rewards.accumulate(ledger.standing, scoring.helpfulness(scores, ledger.stakes, included))
@@ -78,7 +80,7 @@ def conclude(
     result = RoundResult(
         task_id=task_id,
         round=round_number,
-        epoch=0,
+        epoch=epoch,
         model_digest=models[1] if accepted else models[0],
         updates_root=roots[0],
         scores_root=roots[1],

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from covey_api.quantity import duration_seconds
 from covey_api.terms import TaskTerms
 from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
@@ -35,7 +36,7 @@ TERMS: dict[str, dict[str, object] | str] = {
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    with anvil() as running:
+    with anvil(tick_seconds=1) as running:
         yield running
 
 
@@ -79,7 +80,7 @@ async def convene(node: Node, tmp_path: Path) -> AsyncIterator[Convene]:
             rounds=terms.rounds.count,
             accept_by=now + 3600,
             deadline=now + 7200,
-            answer_window=60,
+            answer_window=duration_seconds(terms.rounds.answer_window),
             salt=keccak(text=str(tmp_path)),
         )
         for site, wallet in zip(sites, wallets, strict=True):

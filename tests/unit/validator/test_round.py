@@ -201,7 +201,7 @@ def test_an_update_that_only_the_proposer_has_is_fetched():
 
     state, _ = machine.step(began(C), Elapsed(Deadline.UPDATES))
     data = selection.encode({A: header(A).digest, B: header(B).digest})
-    proposer = state.setting.instance(0).proposer(0)  # type: ignore[arg-type]
+    proposer = state.epoch.proposer(1, 0)
     body = Proposal(state.setting.task_id, 1, 0, 0, -1, selection.value(data), proposer)
     _, actions = machine.step(state, Heard(signed(proposer, body, data)))
     assert {action.digest for action in actions if isinstance(action, Fetch)} == {header(A).digest, header(B).digest}

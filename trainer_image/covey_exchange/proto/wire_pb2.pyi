@@ -165,7 +165,8 @@ class Signed(_message.Message):
     signature: _builtins.bytes
     attachment: _builtins.bytes
     """What the signed hash stands for: of a Proposal the bytes behind `value`, of a ScoreReveal the bytes behind
-    `scores_hash`, of a RollCall the bytes behind `evidence_hash`; keccak256 of it must be that field. Empty for all others.
+    `scores_hash`, of a RollCall the bytes behind `evidence_hash`; keccak256 of it must be that
+    field. Empty for all others.
     """
     @_builtins.property
     def update_header(self) -> Global___UpdateHeader: ...
@@ -203,6 +204,30 @@ class Signed(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___Signed: _TypeAlias = Signed  # noqa: Y015
+
+@_typing.final
+class Evidence(_message.Message):
+    """What an answer to a roll call shows: votes, the proposals that carry the bytes of their values, and the signatures
+    under the newest result.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signed]: ...
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___Signed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class UpdateHeader(_message.Message):
