@@ -40,6 +40,7 @@ class Progress(_Wire):
     peers: int | None = None
     eta_seconds: float | None = None
     reward: str | None = None  # base units, as a string: JSON numbers lose digits
+    suspended: dict[str, int] | None = None  # member -> the round since which its stake does not count
     transactions: tuple[Transaction, ...] = ()
 
 
@@ -107,7 +108,14 @@ def final_figures(seen: Progress | None, report: Report | None = None) -> Progre
     figures["metrics"] = after.metrics or before.metrics
     figures["transactions"] = tuple(dict.fromkeys((*before.transactions, *after.transactions)))
     return before.model_copy(
-        update={**figures, "phase": None, "eta_seconds": None, "peers": None, "peers_connected": None}
+        update={
+            **figures,
+            "phase": None,
+            "eta_seconds": None,
+            "peers": None,
+            "peers_connected": None,
+            "suspended": None,
+        }
     )
 
 

@@ -23,7 +23,7 @@ from covey_operator.plan.model import (
 )
 from covey_operator.plan.network import exchange_service, policies
 from covey_operator.plan.pods import OUTPUT_DIR, Site
-from covey_operator.plan.report import Record, Report, final_figures
+from covey_operator.plan.report import Progress, Record, Report, final_figures
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
@@ -346,9 +346,18 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
         draft.message = text
         return
     doing = f": {progress.phase}" if progress.phase else ""
-    text = f"Round {(progress.round or 0) + 1} of {_rounds(draft)}{doing}."
-    draft.conditions.true(TRAINING, Reason.ROUNDS_RUNNING, "The rounds are running.")
+    text = f"Round {(progress.round or 0) + 1} of {_rounds(draft)}{doing}.{_who_is_away(progress)}"
+    draft.conditions.true(TRAINING, Reason.ROUNDS_RUNNING, f"The rounds are running.{_who_is_away(progress)}")
     draft.message = text
+
+
+def _who_is_away(progress: Progress) -> str:
+    """A sentence for each member whose stake does not count until it answers a roll call."""
+    return "".join(
+        f" {member} has not answered the roll since round {since}: its stake does not count until it returns, "
+        "which it does by itself; it keeps the stake."
+        for member, since in sorted((progress.suspended or {}).items())
+    )
 
 
 def _seconds_since_start(draft: TaskDraft, planned: ClusterPlan) -> float:

@@ -70,7 +70,7 @@ def test_a_real_signature_changes_nothing_else():
     assert play(7, real_signatures=True).now == play(7).now
 
 
-def find(name: str, seeds: int = 2500) -> BrokenPromise:
+def find(name: str, seeds: int = 3000) -> BrokenPromise:
     """The first schedule in which a broken machine breaks the promise that it is known to break."""
     machine, promise = BROKEN[name]
     for seed in range(seeds):
