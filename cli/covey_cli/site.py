@@ -19,10 +19,8 @@ import aiohttp
 from covey_chain import signing
 from covey_chain.anvil import free_port
 from covey_chain.client import Chain
-from covey_operator.keys import new_tls
+from covey_operator.keys import new_tls, read_tls
 from covey_operator.plan.storage import TLS_CERT, TLS_KEY
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from covey_cli.errors import CommandError
 
@@ -56,14 +54,8 @@ class Site:
         for entry in (TLS_KEY, TLS_CERT):
             self._private(entry, base64.b64decode(secret[entry]))
         self._private("session.key", ("0x" + self.session_key.hex()).encode())
-        certificate = x509.load_pem_x509_certificate((self.directory / TLS_CERT).read_bytes())
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(
-            certificate.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
-        return digest.finalize(), certificate.public_bytes(serialization.Encoding.DER)
+        made = read_tls({"data": secret})
+        return made.key_hash, made.certificate
 
     def _private(self, name: str, data: bytes) -> None:
         path = self.directory / name

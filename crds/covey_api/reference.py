@@ -133,8 +133,9 @@ def _rules(schema: Schema) -> str:
     """The rules of an object and of the objects in it."""
     rules = list(schema.get("x-kubernetes-validations", []))
     for _, field, _ in _fields(schema, ""):
-        if "properties" in field:
-            rules += field.get("x-kubernetes-validations", [])
+        for node in (field, field.get("items", {})):
+            if "properties" in node:
+                rules += node.get("x-kubernetes-validations", [])
     return "\nRules:\n\n" + "".join(f"- {rule['message']}\n" for rule in rules) if rules else ""
 
 

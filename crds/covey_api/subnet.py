@@ -23,6 +23,7 @@ from covey_api.base import (
     list_map,
 )
 from covey_api.status import Condition
+from covey_api.windows import EgressWindow
 
 
 class Role(StrEnum):
@@ -98,6 +99,13 @@ class ExchangeSpec(ApiModel):
         int | None,
         Field(ge=1, le=1_000_000, description="Upper limit of outgoing exchange traffic, in Mbit/s."),
     ] = None
+    windows: Annotated[
+        list[EgressWindow],
+        Field(
+            max_length=16,
+            description="Hours of the week with a limit that takes the place of `maxEgressMbps`; first match wins.",
+        ),
+    ] = []
 
 
 INSIDE_THE_VOLUME = Rule(

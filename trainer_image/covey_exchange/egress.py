@@ -3,35 +3,82 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 SLICE_BYTES = 2**16
 _BURST_SECONDS = 0.1
+_MOMENT_SECONDS = 0.001  # timers may ring a little early
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What may be sent from now on.
+
+    Attributes:
+        bits_per_second: None for no cap.
+        seconds: for how long from now; then it has to be asked for again.
+    """
+
+    bits_per_second: float | None
+    seconds: float = math.inf
+
+
+Schedule = Callable[[], Rate]
+
+
+def steady(bits_per_second: float | None) -> Schedule:
+    """One rate for good; None for no cap."""
+    return lambda: Rate(bits_per_second)
 
 
 class TokenBucket:
-    """Lets bytes through at a mean rate, with bursts of at most 0.1 s of it (but one slice at least)."""
+    """Lets bytes through at a mean rate, with bursts of at most a slice and 0.1 s of it.
 
-    def __init__(self, bits_per_second: float | None) -> None:
-        """None for no cap."""
-        self._bytes_per_second = None if bits_per_second is None else bits_per_second / 8
-        self._burst = max(SLICE_BYTES, (self._bytes_per_second or 0) * _BURST_SECONDS)
-        self._tokens = self._burst
-        self._filled_at: float | None = None
+    So a slice that goes up to 0.1 s late, because the machine is busy, is made up for at any rate.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        """`schedule` is asked at the first byte, and again whenever what it said has run out."""
+        self._schedule = schedule
+        self._bytes_per_second: float | None = None
+        self._tokens = self._burst = 0.0
+        self._filled_at = 0.0
+        self._until = -math.inf
         self._turn = asyncio.Lock()
 
     async def take(self, count: int) -> None:
         """Wait until `count` bytes (at most a slice) may be sent; first come, first served."""
-        if self._bytes_per_second is None:
-            return
         async with self._turn:
-            self._fill(self._bytes_per_second)
-            if self._tokens < count:
-                await asyncio.sleep((count - self._tokens) / self._bytes_per_second)
-                self._fill(self._bytes_per_second)
+            waited = False
+            while (rate := self._fill()) is not None and self._tokens < count and not waited:
+                missing = (count - self._tokens) / rate
+                left = self._until - asyncio.get_running_loop().time()
+                waited = missing <= left  # otherwise at another rate from then on
+                await asyncio.sleep(missing if waited else max(left, _MOMENT_SECONDS))
             self._tokens -= count
 
-    def _fill(self, bytes_per_second: float) -> None:
+    def _fill(self) -> float | None:
+        """Add what has come since the last time, each part at the rate that held; the rate now, in bytes per second."""
         now = asyncio.get_running_loop().time()
-        if self._filled_at is not None:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * bytes_per_second)
-        self._filled_at = now
+        if now >= self._until:
+            self._add(self._until)
+            self._change(self._schedule(), now)
+        self._add(now)
+        return self._bytes_per_second
+
+    def _add(self, now: float) -> None:
+        if self._bytes_per_second is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._bytes_per_second)
+            self._filled_at = now
+
+    def _change(self, rate: Rate, now: float) -> None:
+        """Go over to another rate; what was saved up stays as far as the new burst allows."""
+        was_free = self._bytes_per_second is None
+        self._bytes_per_second = None if rate.bits_per_second is None else rate.bits_per_second / 8
+        self._burst = SLICE_BYTES + (self._bytes_per_second or 0) * _BURST_SECONDS
+        if was_free:
+            self._tokens, self._filled_at = self._burst, now
+        self._tokens = min(self._tokens, self._burst)
+        self._until = now + rate.seconds

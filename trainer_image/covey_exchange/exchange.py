@@ -11,7 +11,7 @@ from covey_chain.types import UpdateHeader
 
 from covey_exchange import segments
 from covey_exchange.connection import Connection
-from covey_exchange.egress import TokenBucket
+from covey_exchange.egress import Schedule, TokenBucket, steady
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
 from covey_exchange.errors import MessageRefused, PeerUnreachable, ProtocolViolation, Refusal
 from covey_exchange.gossip import Gossip, MessageLog
@@ -46,7 +46,7 @@ class Exchange:
         tls: TlsFiles,
         listen: str,
         max_update_bytes: int,
-        egress_bits_per_second: float | None = None,
+        egress: Schedule | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Nothing happens before `start`.
@@ -59,7 +59,7 @@ class Exchange:
             tls: own key and certificate.
             listen: "host:port"; port 0 for any free one.
             max_update_bytes: length that no update may exceed (`codec.max_bytes`).
-            egress_bits_per_second: cap on what is sent; None for none.
+            egress: cap on what is sent, which may change with time; None for none.
             limits: bounds on time, size and number.
 
         Raises:
@@ -71,7 +71,7 @@ class Exchange:
         self.roster = Roster(domain, task_id, peers)
         self.traffic = Traffic(address for address in self.roster.peers if address != site)
         self._transport = Transport(
-            task_id, site, tls, listen, self._limits, TokenBucket(egress_bits_per_second), self.traffic, self._serve
+            task_id, site, tls, listen, self._limits, TokenBucket(egress or steady(None)), self.traffic, self._serve
         )
         self._messages = MessageLog(self._limits.messages_per_site)
         self._gossip = Gossip(self._transport, self._messages, self._limits, self.traffic)

@@ -127,7 +127,6 @@ class Validator:
         digest = newest.model_digest if newest else bytes.fromhex(start.base)
         parameters = await asyncio.to_thread(store.model, digest)
         manifest = Manifest.from_arrays(parameters)
-        cap = settings.exchange.max_egress_mbps
         self._exchange = Exchange(
             domain=known.domain,
             task_id=known.task_id,
@@ -136,7 +135,7 @@ class Validator:
             tls=TlsFiles(settings.tls_key_file, settings.tls_cert_file),
             listen=settings.exchange.listen,
             max_update_bytes=max_bytes(known.codec, manifest),
-            egress_bits_per_second=cap * 1e6 if cap else None,
+            egress=settings.exchange.egress,
         )
         for number in store.open_rounds():
             store.load_messages(number, self._exchange.roster)
@@ -219,6 +218,7 @@ class Validator:
         self.progress.payload_bytes = counters.get("payloadBytes", 0)
 
     def _refresh(self) -> None:
+        self.progress.egress_bits_per_second = self._settings.exchange.egress().bits_per_second
         if self._exchange is not None:
             self.progress.look_at(self._exchange)
 

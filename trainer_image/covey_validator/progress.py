@@ -21,6 +21,7 @@ class Progress:
         metrics: of the newest candidate on our own holdout.
         raw_bytes: float32 bytes of the updates that we sent.
         payload_bytes: their bytes as encoded.
+        egress_bits_per_second: cap on exchange traffic now; None for none.
         bytes_before: exchange bytes of earlier lives of this validator.
         reward: cumulative reward of this site in base units.
         round_seconds: how long the rounds of this life took.
@@ -36,6 +37,7 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
     raw_bytes: int = 0
     payload_bytes: int = 0
+    egress_bits_per_second: float | None = None
     bytes_before: int = 0
     bytes_now: int = 0
     peers: int = 0

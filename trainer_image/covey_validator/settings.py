@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from covey_api.base import Address, ApiModel, Hash
+from covey_api.windows import EgressWindow, cap_at
+from covey_exchange.egress import Rate
 from pydantic import Field, ValidationError
 
 from covey_validator.errors import TaskFailed
+
+LOOK_AGAIN_SECONDS = 60.0
 
 
 class ChainSettings(ApiModel):
@@ -25,6 +30,19 @@ class ExchangeSettings(ApiModel):
 
     listen: Annotated[str, Field(description="host:port.")] = "0.0.0.0:7443"
     max_egress_mbps: Annotated[float | None, Field(gt=0, description="Cap in Mbit/s; none when left out.")] = None
+    windows: Annotated[
+        list[EgressWindow], Field(max_length=16, description="Hours with a cap of their own; first match wins.")
+    ] = []
+
+    def egress(self, now: datetime | None = None) -> Rate:
+        """What may be sent from now on; a `Schedule` of the exchange."""
+        now = now or datetime.now(UTC)
+        cap = cap_at(self.windows, self.max_egress_mbps, now)
+        bits_per_second = None if cap.mbps is None else cap.mbps * 1e6
+        if cap.until is None:
+            return Rate(bits_per_second)
+        # Windows follow the clock of the machine, which may be set anew; the bucket's own clock never is.
+        return Rate(bits_per_second, min((cap.until - now).total_seconds(), LOOK_AGAIN_SECONDS))
 
 
 class ValidatorSettings(ApiModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "rawBytes": progress.raw_bytes,
         "payloadBytes": progress.payload_bytes,
         "compressionRatio": progress.compression_ratio,
+        "egressBitsPerSecond": progress.egress_bits_per_second,
         "peersConnected": progress.peers_connected,
         "peers": progress.peers,
         "etaSeconds": progress.eta_seconds,
@@ -65,6 +67,12 @@ class Metrics:
         self._suspended = gauge("suspended_sites", "Participants whose stake does not count until they return.")
         self._reward = gauge("reward_tokens", "Reward of this member until now, in whole tokens.")
         self._last_seconds = gauge("round_seconds", "How long the last round took.")
+        self._egress = Gauge(
+            "covey_egress_limit_bits_per_second",
+            "Upper limit of outgoing exchange traffic now; +Inf for none.",
+            ["task"],
+            registry=self._registry,
+        ).labels(progress.task)
         self._bytes = Counter(
             "covey_validator_bytes_sent", "Exchange bytes sent, framing included.", ["task"], registry=self._registry
         ).labels(progress.task)
@@ -87,6 +95,8 @@ class Metrics:
         self._connected.set(progress.peers_connected)
         self._suspended.set(len(progress.suspended))
         self._reward.set(progress.reward / 10**progress.token_decimals)
+        limit = progress.egress_bits_per_second
+        self._egress.set(math.inf if limit is None else limit)
         self._bytes.inc(progress.bytes_sent - self._counted)
         self._counted = progress.bytes_sent
         for seconds in progress.round_seconds[self._observed :]:

@@ -171,7 +171,7 @@ def _furniture(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, pl
             draft.seen.task_id,
             own.address,
             own.spec.chain,
-            own.spec.exchange.max_egress_mbps,
+            own.spec.exchange,
             planned.ledger,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from covey_api.subnet import ChainSpec, StorageSpec
+from covey_api.subnet import ChainSpec, ExchangeSpec, StorageSpec
 
 from covey_operator.kinds import Object, annotations_of
 from covey_operator.plan import names
@@ -56,13 +56,15 @@ def validator_config(
     task_id: bytes,
     owner_address: str,
     chain: ChainSpec,
-    max_egress_mbps: int | None,
+    exchange: ExchangeSpec,
     ledger: HeadLedger,
 ) -> Object:
     """The ConfigMap with `validator.json`, the settings of the validator's process, and the ledger of its starts."""
-    exchange: Object = {"listen": f"0.0.0.0:{names.EXCHANGE_PORT}"}
-    if max_egress_mbps is not None:
-        exchange["maxEgressMbps"] = max_egress_mbps
+    exchange_settings: Object = {"listen": f"0.0.0.0:{names.EXCHANGE_PORT}"}
+    if exchange.max_egress_mbps is not None:
+        exchange_settings["maxEgressMbps"] = exchange.max_egress_mbps
+    if exchange.windows:
+        exchange_settings["windows"] = [window.wire() for window in exchange.windows]
     settings = {
         "taskId": "0x" + task_id.hex(),
         "taskName": task,
@@ -73,7 +75,7 @@ def validator_config(
             "contract": chain.contract,
             "confirmations": chain.confirmations,
         },
-        "exchange": exchange,
+        "exchange": exchange_settings,
         "socket": SOCKET,
         "sharedDir": SOCKET_DIR,
         "stateDir": STATE_DIR,

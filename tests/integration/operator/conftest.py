@@ -22,7 +22,7 @@ from covey_chain.deploy import deploy_all, mint
 from covey_chain.types import Deployment
 from covey_chain.wallet import Wallet
 from covey_dev.apiserver import ApiServer
-from covey_operator.kinds import Kind, Object
+from covey_operator.kinds import SUBNET, Kind, Object
 from covey_operator.kube import Kube
 from covey_operator.metrics import Metrics
 from eth_account import Account
@@ -339,6 +339,17 @@ async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployme
     yield make
     for one in made:
         cluster.server.kubectl("delete", "ft,sn", "--all", "-n", one.namespace, "--wait=true", "--timeout=60s")
+
+
+@pytest.fixture
+async def two_sites(cluster: Cluster, member: Any) -> list[Member]:
+    """A Planner that trains too, and a member that joins automatically, both Ready."""
+    sites = [await member(), await member()]
+    for site in sites:
+        cluster.apply(site.subnet())
+    for site in sites:
+        await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+    return sites
 
 
 @contextmanager

@@ -90,6 +90,18 @@ async def test_an_unknown_consortium_is_told(cluster, member):
     assert "nobody-knows" in told.message
 
 
+async def test_an_unknown_time_zone_is_told_and_mended(cluster, member):
+    site = await member()
+    hours = {"from": "08:00", "to": "18:00", "timeZone": "Europe/Berln", "maxEgressMbps": 20}
+    cluster.apply(site.subnet(exchange={"advertise": "a.example", "windows": [hours]}))
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "InvalidSpec", "False")
+    assert "exchange.windows.0.timeZone" in told.message
+    assert '"Europe/Berln" is no time zone' in told.message
+    mended = {"exchange": {"windows": [{**hours, "timeZone": "Europe/Berlin"}]}}
+    cluster.patch(SUBNET, site.namespace, "eu", {"spec": mended})
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+
+
 async def test_a_stake_beyond_the_balance_is_told(cluster, member):
     site = await member()
     cluster.apply(site.subnet(stake="50000"))

@@ -17,35 +17,18 @@ import aiohttp
 from covey_chain import signing
 from covey_chain.anvil import free_port
 from covey_chain.client import Chain
-from covey_exchange.tls import key_hash
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from covey_operator import keys
+from covey_operator.plan.storage import TLS_CERT, TLS_KEY
 from numeric_driver import NumericDriver
 
 
 def make_tls(directory: Path, name: str) -> tuple[bytes, bytes]:
-    """Write tls.key and tls.crt; returns (key hash, certificate as DER)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (directory / "tls.key").write_bytes(private)
-    (directory / "tls.crt").write_bytes(certificate.public_bytes(pem))
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    return key_hash(der), der
+    """Write tls.key and tls.crt, made as the operator makes them; returns (key hash, certificate as DER)."""
+    secret = {"data": keys.new_tls(name, dt.datetime.now(dt.UTC))}
+    for entry in (TLS_KEY, TLS_CERT):
+        (directory / entry).write_bytes(keys.read_entry(secret, entry))
+    made = keys.read_tls(secret)
+    return made.key_hash, made.certificate
 
 
 @dataclass

@@ -32,6 +32,7 @@ ONLY_THE_API_SERVER = {
     "task-name-with-a-dot",
     "subnet-repeated-role",
     "subnet-datasets-of-one-name",
+    "subnet-window-on-a-day-twice",
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from covey_chain.types import RollCall, UpdateHeader, Vote
+from covey_exchange.egress import steady
 from covey_exchange.envelope import Message, Peer, SiteUpdate
 from covey_exchange.errors import (
     MessageRefused,
@@ -158,7 +159,7 @@ async def test_a_dead_successor_is_skipped(town: Towns) -> None:
 async def test_a_slow_line_is_no_reason_to_fetch(town: Towns) -> None:
     """2 MiB at 16 Mbit/s take a second, longer than the time after which a silent ring is repaired."""
     three = town(3)
-    exchanges = [await three.run(site, egress_bits_per_second=16e6) for site in three.sites]
+    exchanges = [await three.run(site, egress=steady(16e6)) for site in three.sites]
     async with asyncio.timeout(30):
         for exchange in exchanges:
             await exchange.until_connected(2)
@@ -291,7 +292,7 @@ async def test_a_request_is_answered_in_verified_segments(town: Towns) -> None:
 async def test_the_egress_cap_holds(town: Towns) -> None:
     """4 MiB at 32 Mbit/s take a second; the bounds are loose because other things run on the machine."""
     two = town(2)
-    capped = await two.run(two.sites[0], egress_bits_per_second=32e6)
+    capped = await two.run(two.sites[0], egress=steady(32e6))
     other = await two.run(two.sites[1])
     async with asyncio.timeout(30):
         await capped.until_connected(1)

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from covey_exchange.proto.wire_pb2 import Answer, Frame, Hello, Offer, Ping, Seg
 from covey_exchange.segments import SEGMENT_BYTES
 from covey_exchange.tls import TlsFiles, key_hash
 from covey_exchange.traffic import STRANGER
+from covey_operator.keys import CERTIFICATE_DAYS
 from eth_utils.address import to_canonical_address
 from town import QUICK, TASK, Inbox, Site, Town, counted, free_port, make_certificate, with_endpoint
 
@@ -87,7 +89,8 @@ async def test_no_certificate_is_refused(town: Towns) -> None:
 
 async def test_an_expired_certificate_is_refused(town: Towns, tmp_path: Path) -> None:
     two = town(2)
-    files, certificate = make_certificate(tmp_path, "expired", days=0)
+    made = datetime.now(UTC) - timedelta(days=CERTIFICATE_DAYS + 1)
+    files, certificate = make_certificate(tmp_path, "expired", made)
     old = replace(two.sites[1].peer, certificate=certificate, tls_key_hash=key_hash(certificate))
     exchange = await two.run(two.sites[0], [two.sites[0].peer, old])
     async with raw(exchange, files) as connection:

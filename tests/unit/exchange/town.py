@@ -9,12 +9,13 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from covey_chain.signing import Domain, address_of, new_key
 from covey_chain.types import Signable, UpdateHeader
+from covey_exchange.egress import Schedule
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
 from covey_exchange.errors import Refusal
 from covey_exchange.exchange import Exchange
@@ -22,11 +23,8 @@ from covey_exchange.limits import Limits
 from covey_exchange.messages import Envelope
 from covey_exchange.segments import payload_root
 from covey_exchange.tls import TlsFiles, key_hash
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from covey_operator import keys
+from covey_operator.plan.storage import TLS_CERT, TLS_KEY
 
 DOMAIN = Domain(31337, "0x" + "c0" * 20)
 TASK = hashlib.sha256(b"task").digest()
@@ -44,25 +42,13 @@ QUICK = Limits(
 )
 
 
-def make_certificate(directory: Path, name: str, days: int = 3650) -> tuple[TlsFiles, bytes]:
-    """A self-signed EC P-256 certificate as the operator makes it; all with the same subject."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "covey")])
-    start = datetime.now(UTC) - timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start - timedelta(days=10))
-        .not_valid_after(start + timedelta(days=days))
-        .sign(key, hashes.SHA256())
-    )
+def make_certificate(directory: Path, name: str, made: datetime | None = None) -> tuple[TlsFiles, bytes]:
+    """The operator's own kind of certificate, made now or at another time; all with the same subject."""
+    secret = {"data": keys.new_tls("covey", made or datetime.now(UTC))}
     files = TlsFiles(directory / f"{name}.key", directory / f"{name}.crt")
-    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-    return files, certificate.public_bytes(Encoding.DER)
+    files.key.write_bytes(keys.read_entry(secret, TLS_KEY))
+    files.certificate.write_bytes(keys.read_entry(secret, TLS_CERT))
+    return files, keys.read_tls(secret).certificate
 
 
 def free_port() -> int:
@@ -137,7 +123,9 @@ class Town:
     def peers(self) -> list[Peer]:
         return [site.peer for site in self.sites]
 
-    def exchange(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: float) -> Exchange:
+    def exchange(
+        self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, egress: Schedule | None = None
+    ) -> Exchange:
         return Exchange(
             domain=DOMAIN,
             task_id=TASK,
@@ -147,11 +135,13 @@ class Town:
             listen=site.peer.endpoint,
             max_update_bytes=MAX_UPDATE_BYTES,
             limits=limits,
-            **more,
+            egress=egress,
         )
 
-    async def run(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: float) -> Exchange:
-        exchange = self.exchange(site, peers, limits, **more)
+    async def run(
+        self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, egress: Schedule | None = None
+    ) -> Exchange:
+        exchange = self.exchange(site, peers, limits, egress)
         await exchange.start()
         self._stack.push_async_callback(exchange.close)
         return exchange

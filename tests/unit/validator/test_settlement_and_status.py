@@ -123,6 +123,7 @@ def test_model_and_report_lie_together(tmp_path: Path):
 
 async def test_the_status_server_answers_people_prometheus_and_the_kubelet():
     progress = Progress("numbers", rounds=4, round=2, reward=3 * 10**18, raw_bytes=200, payload_bytes=2)
+    progress.egress_bits_per_second = 20e6
     progress.round_seconds = [2.0, 4.0]
     refreshed: list[int] = []
     async with (
@@ -132,6 +133,8 @@ async def test_the_status_server_answers_people_prometheus_and_the_kubelet():
         found = await (await client.get("/status")).json()
         assert (found["reward"], found["compressionRatio"], found["etaSeconds"]) == (str(3 * 10**18), 100.0, 6.0)
         text = await (await client.get("/metrics")).text()
+        assert found["egressBitsPerSecond"] == 20e6
+        assert 'covey_egress_limit_bits_per_second{task="numbers"} 2e+07' in text
         assert 'covey_validator_reward_tokens{task="numbers"} 3.0' in text
         assert 'covey_validator_round_duration_seconds_sum{task="numbers"} 6.0' in text
         again = await (await client.get("/metrics")).text()

@@ -1,0 +1,36 @@
+"""What a task keeps: the validator reads its settings as the operator writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from covey_api.subnet import ChainSpec, ExchangeSpec
+from covey_exchange.egress import Rate
+from covey_operator.plan.storage import HeadLedger, validator_config
+from covey_validator.settings import ValidatorSettings
+
+CHAIN = ChainSpec.model_validate(
+    {
+        "rpcUrl": "http://chain.example:8545",
+        "chainId": 31337,
+        "contract": "0x" + "c0" * 20,
+        "walletSecret": {"name": "wallet"},
+    }
+)
+
+
+def settings(**exchange: object) -> ValidatorSettings:
+    spec = ExchangeSpec.model_validate({"advertise": "a.example", **exchange})
+    made = validator_config("wdbc", "oncology", bytes(32), "0x" + "a0" * 20, CHAIN, spec, HeadLedger())
+    return ValidatorSettings.model_validate_json(made["data"]["validator.json"])
+
+
+def test_caps_and_windows_reach_the_validator():
+    office = {"days": ["Mon"], "from": "08:00", "to": "18:00", "timeZone": "Europe/Berlin", "maxEgressMbps": 20}
+    found = settings(maxEgressMbps=100, windows=[office]).exchange
+    assert found.egress(datetime(2026, 11, 30, 6, 59, 50, tzinfo=UTC)) == Rate(100e6, 10)
+    assert found.egress(datetime(2026, 11, 30, 7, 0, tzinfo=UTC)).bits_per_second == 20e6
+
+
+def test_without_a_cap_the_line_is_free_for_good():
+    assert settings().exchange.egress() == Rate(None)
