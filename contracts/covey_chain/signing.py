@@ -14,12 +14,13 @@ from eth_utils.crypto import keccak
 
 from covey_chain.errors import BadWalletKey
 from covey_chain.types import (
+    AuditVerdict,
     Proposal,
     RollCall,
     RoundResult,
     ScoreCommit,
     ScoreReveal,
-    Signable,
+    Statement,
     UpdateHeader,
     Vote,
 )
@@ -36,6 +37,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
     ScoreReveal: ("bytes32", "uint64", "address", "bytes32", "bytes32"),
     RoundResult: ("bytes32", "uint64", "uint32", "bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bool", "bool"),
     RollCall: ("bytes32", "uint32", "address", "bytes32"),
+    AuditVerdict: ("bytes32", "uint64", "address", "bytes32", "bytes32", "bool", "bytes32"),
 }
 
 
@@ -78,14 +80,14 @@ def _type_hash(kind: type) -> bytes:
     return keccak(text=type_string(kind))
 
 
-def struct_hash(value: Signable) -> bytes:
+def struct_hash(value: Statement) -> bytes:
     """`hashStruct` of EIP-712, 32 bytes."""
     kind: type = type(value)
     members = [getattr(value, f.name) for f in fields(kind)]
     return bytes(keccak(encode(["bytes32", *_TYPES[kind]], [_type_hash(kind), *members])))
 
 
-def digest(domain: Domain, value: Signable) -> bytes:
+def digest(domain: Domain, value: Statement) -> bytes:
     """The 32 bytes that are signed."""
     return keccak(b"\x19\x01" + _separator(domain) + struct_hash(value))
 
@@ -118,13 +120,13 @@ def new_key() -> bytes:
     return bytes(Account.create().key)
 
 
-def sign(domain: Domain, value: Signable, key: bytes) -> bytes:
+def sign(domain: Domain, value: Statement, key: bytes) -> bytes:
     """Sign with a session key: 65 bytes r, s, v (27 or 28); deterministic (RFC 6979)."""
     signature = keys.PrivateKey(key).sign_msg_hash(digest(domain, value))
     return b"".join((signature.r.to_bytes(32, "big"), signature.s.to_bytes(32, "big"), bytes([27 + signature.v])))
 
 
-def recover(domain: Domain, value: Signable, signature: bytes) -> str:
+def recover(domain: Domain, value: Statement, signature: bytes) -> str:
     """The checksum address that signed.
 
     Raises:

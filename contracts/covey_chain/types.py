@@ -258,9 +258,24 @@ class RollCall:
     evidence_hash: bytes
 
 
+@dataclass(frozen=True)
+class AuditVerdict:
+    """What an auditor signs about the records that a member has opened; `findings` is a hash of the numbers."""
+
+    task_id: bytes
+    round: int
+    member: str
+    holdout_root: bytes
+    beacon: bytes
+    authentic: bool
+    findings: bytes
+
+
 # Of these a site may sign one for each slot: two prove that it has lied.
 Provable = UpdateHeader | Proposal | Vote
 Signable = UpdateHeader | Proposal | Vote | ScoreCommit | ScoreReveal | RoundResult | RollCall
+# All that is signed; a verdict is not sent between sites.
+Statement = Signable | AuditVerdict
 
 
 def round_of(body: Signable) -> int | None:

@@ -36,7 +36,12 @@ class RoundMerge:
     """
 
     def __init__(
-        self, base: Mapping[str, Array], updates: Sequence[tuple[str, Update]], outer_learning_rate: float, clip: Clip
+        self,
+        base: Mapping[str, Array],
+        updates: Sequence[tuple[str, Update]],
+        outer_learning_rate: float,
+        clip: Clip,
+        medians: Mapping[str, int] | None = None,
     ) -> None:
         """Clip every update as the task's terms say.
 
@@ -45,12 +50,14 @@ class RoundMerge:
             updates: (site, update) in the certificate's order.
             outer_learning_rate: step along the mean; rounded to float32.
             clip: to the median of the norms, or not at all.
+            medians: site -> how many medians its norm may have; 1 for those that are not named.
         """
         self._base = base
         self._rate = np.float32(outer_learning_rate)
         self.norms = {site: norm(update) for site, update in updates}
         limit = statistics.median(self.norms.values()) if self.norms and clip is Clip.MEDIAN_NORM else math.inf
-        self.keep_fractions = {site: limit / n if n > limit else 1.0 for site, n in self.norms.items()}
+        limits = {site: limit * (medians or {}).get(site, 1) for site in self.norms}
+        self.keep_fractions = {site: limits[site] / n if n > limits[site] else 1.0 for site, n in self.norms.items()}
         self._updates = [(site, _scaled(update, self.keep_fractions[site])) for site, update in updates]
 
     @classmethod
@@ -61,6 +68,7 @@ class RoundMerge:
         spec: CodecSpec,
         outer_learning_rate: float,
         clip: Clip,
+        medians: Mapping[str, int] | None = None,
     ) -> RoundMerge:
         """Decode (site, payload) pairs in the certificate's order; `spec` is that of the round (`CodecSpec.at_round`).
 
@@ -68,7 +76,8 @@ class RoundMerge:
             DecodeError: a payload is no canonical update; names the site.
         """
         codec = codec_for(spec, Manifest.from_arrays(base))
-        return cls(base, [(site, codec.decode(payload, site)) for site, payload in payloads], outer_learning_rate, clip)
+        updates = [(site, codec.decode(payload, site)) for site, payload in payloads]
+        return cls(base, updates, outer_learning_rate, clip, medians)
 
     @property
     def sites(self) -> list[str]:
@@ -91,6 +100,14 @@ class RoundMerge:
         if left_out not in self.norms:
             raise KeyError(f"{left_out} has no update in this round")
         return self._step([update for site, update in self._updates if site != left_out])
+
+    def parts(self) -> dict[str, Update]:
+        """Site -> its part of the step from base to candidate: clipped, weighed, times the learning rate.
+
+        They add up to the step but for rounding, and are computed in float32, so they are the same at every site.
+        """
+        weight = self._rate / np.float32(len(self._updates)) if self._updates else np.float32(0)
+        return {site: _times(update, weight) for site, update in self._updates}
 
     def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
         if not updates:
@@ -117,9 +134,10 @@ def norm(update: Update) -> float:
 
 
 def _scaled(update: Update, factor: float) -> Update:
-    if factor == 1.0:
-        return update
-    f = np.float32(factor)
+    return update if factor == 1.0 else _times(update, np.float32(factor))
+
+
+def _times(update: Update, f: np.float32) -> Update:
     return {
         name: Sparse(part.indices, part.values * f, part.shape) if isinstance(part, Sparse) else np.asarray(part * f)
         for name, part in update.items()

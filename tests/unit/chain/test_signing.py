@@ -4,7 +4,17 @@ from typing import Any
 import pytest
 from covey_chain import signing
 from covey_chain.errors import BadWalletKey
-from covey_chain.types import Proposal, RollCall, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
+from covey_chain.types import (
+    AuditVerdict,
+    Proposal,
+    RollCall,
+    RoundResult,
+    ScoreCommit,
+    ScoreReveal,
+    Statement,
+    UpdateHeader,
+    Vote,
+)
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given
@@ -26,6 +36,8 @@ TYPES = {
     RoundResult: "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,"
     "bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)",
     RollCall: "RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)",
+    AuditVerdict: "AuditVerdict(bytes32 taskId,uint64 round,address member,bytes32 holdoutRoot,bytes32 beacon,"
+    "bool authentic,bytes32 findings)",
 }
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bytes32": st.binary(min_size=32, max_size=32),
@@ -51,7 +63,7 @@ def test_type_strings_are_those_of_the_contracts(kind: type) -> None:
 
 
 @given(signables)
-def test_digests_are_those_of_eip_712(value: Signable) -> None:
+def test_digests_are_those_of_eip_712(value: Statement) -> None:
     kind = type(value)
     signable = encode_typed_data(
         {"name": "Covey", "version": "1", "chainId": 31337, "verifyingContract": DOMAIN.contract},
@@ -64,7 +76,7 @@ def test_digests_are_those_of_eip_712(value: Signable) -> None:
 
 
 @given(signables)
-def test_a_signature_recovers_to_its_signer(value: Signable) -> None:
+def test_a_signature_recovers_to_its_signer(value: Statement) -> None:
     signature = signing.sign(DOMAIN, value, KEY)
     assert len(signature) == 65
     assert signature[64] in (27, 28)

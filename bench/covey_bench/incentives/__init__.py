@@ -1,0 +1,1 @@
+"""`make bench-incentives`: what the incentive rule does with honest members and with attackers, in real training."""

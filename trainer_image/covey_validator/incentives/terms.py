@@ -1,0 +1,98 @@
+"""The numbers of the incentive rule, and what a task must be told about them.
+
+Losses are whole billionths (nano-loss), ratios and shares of stake whole millionths (ppm), influence whole billionths
+(ppb), money the token's base units. Divisions round down. So every site computes the same, and so could a contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+PPM = 10**6
+PPB = 10**9
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Parameters; `docs/explanation/incentives.md` says why each has its value.
+
+    Attributes:
+        epoch_rounds: rounds after which members are judged.
+        degrading_below_ppm: of the typical site's help, over all epochs; who is below takes a step of the ladder.
+        divergent_below_ppm: of the same; who is below puts the first step's amount on hold.
+        harm_ppm: of the epoch's loss; who does more harm is divergent, too.
+        slack_ppm: of all epochs' loss; added to help and yardstick, so that noise decides nothing when nobody helps.
+        help_quantile: weight of judges that must see harm before it counts.
+        yardstick_quantile: of the sites' help; what a typical site does.
+        lapse_epochs: newest epochs that are also judged by themselves: who does harm in each is degrading.
+        lapse_quantile: weight of judges that must see this harm.
+        first_penalty_ppm: of the stake; each further step in a row costs `growth` times as much.
+        growth: see there.
+        steps: the step with which a site is removed.
+        copy_ppm: cosine above which an update repeats what was public.
+        evidence_records: of a member's holdout that a beacon draws.
+        underserved_ppm: loss on a claimant's records, of the others' on theirs, from which they are badly served.
+        evidence_gain_ppm: of the loss on the records; repair below it is none.
+        evidence_cost_ppm: what a proven minority's gain must exceed of the others' gain on its records and of its harm.
+        proven_clip: median norms to which a proven minority's update is clipped; 1 for all others.
+        reward_limit_ppm: of an equal share; the most that one site earns.
+        audit_fee_ppm: of the stake; kept from what a successful appeal gives back.
+        shadow_epochs: first epochs in which penalties are computed and shown, but nothing is held.
+        appeal_rounds: rounds after a penalty in which it can be appealed against.
+        answer_rounds: rounds for the member to open its records, and for the evidence to be judged.
+    """
+
+    epoch_rounds: int = 5
+    degrading_below_ppm: int = 200_000
+    divergent_below_ppm: int = 600_000
+    harm_ppm: int = 10_000
+    slack_ppm: int = 200
+    help_quantile: Fraction = Fraction(3, 5)
+    yardstick_quantile: Fraction = Fraction(7, 10)
+    lapse_epochs: int = 3
+    lapse_quantile: Fraction = Fraction(3, 4)
+    first_penalty_ppm: int = 5_000
+    growth: int = 2
+    steps: int = 6
+    copy_ppm: int = 800_000
+    evidence_records: int = 32
+    underserved_ppm: int = 1_500_000
+    evidence_gain_ppm: int = 2_000
+    evidence_cost_ppm: int = 1_500_000
+    proven_clip: int = 3
+    reward_limit_ppm: int = 2_500_000
+    audit_fee_ppm: int = 5_000
+    shadow_epochs: int = 0
+    appeal_rounds: int = 15
+    answer_rounds: int = 10
+
+    def penalty_ppm(self, steps_before: int) -> int:
+        """What the next step costs, in ppm of the stake."""
+        return self.first_penalty_ppm * int(self.growth**steps_before)
+
+    @property
+    def removal_ppm(self) -> int:
+        """What all steps together cost, in ppm of the stake: 31.5 % as the parameters stand."""
+        return sum(self.penalty_ppm(step) for step in range(self.steps))
+
+
+MINORITY_EPOCHS = 7  # measured: from here on an honest minority of one in ten is paid as much as the others
+
+
+def warnings(rule: Rule, rounds: int) -> list[str]:
+    """What a Planner and the members should know about a task of so many rounds."""
+    epochs = rounds // rule.epoch_rounds
+    task = f"{rounds} rounds are {epochs} epochs of {rule.epoch_rounds}"
+    removal = rule.steps + rule.shadow_epochs
+    found = []
+    if epochs < MINORITY_EPOCHS:
+        found.append(
+            f"{task}: before about {MINORITY_EPOCHS} epochs an honest minority is paid less than the others. Give the "
+            "task more rounds, or tell members with unusual data."
+        )
+    if epochs < removal:
+        found.append(
+            f"{task}: a member that degrades the model loses stake, but cannot be removed before epoch {removal}."
+        )
+    return found
