@@ -11,7 +11,7 @@ from covey_validator.incentives import appeal as appeals
 from covey_validator.incentives.appeal import Stage
 from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.helping import RoundFacts
-from covey_validator.incentives.holdout import Holdout
+from covey_validator.incentives.holdout import Holdout, draw
 from covey_validator.incentives.rule import State
 from covey_validator.incentives.sources import Auditor, AuditSet, Case, Source, drawn_records, found_in
 
@@ -87,8 +87,6 @@ class Audit:
     def _opened(self, state: State, case: Case) -> Bag:
         """The drawn records, held to the commitment, read back from their canonical bytes."""
         if case.member not in self._drawn:
-            from covey_validator.incentives.holdout import draw
-
             indices = draw(case.beacon, case.member, case.commitment, state.rule.evidence_records)
             opened = drawn_records(state.rule, case, self._holdouts[case.member].open(indices))
             raw = np.stack([np.frombuffer(record, "<f4") for record in opened])

@@ -18,6 +18,7 @@ Bag = tuple[Floats, Labels]
 
 _HOLDOUT = 0.3
 _WDBC = Path(__file__).parents[3] / "examples" / "wdbc"
+DIGITS = 10  # classes
 SIDE = 8  # pixels of a digit's edge
 CORNERS = [0, SIDE - 1, SIDE * (SIDE - 1), SIDE * SIDE - 1]
 

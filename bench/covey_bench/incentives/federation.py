@@ -22,7 +22,7 @@ from covey_validator.incentives.terms import Rule
 from covey_validator.scoring import Scores
 
 from covey_bench.incentives.attacks import Attacker, lie, poisoned
-from covey_bench.incentives.data import Bag, Deal
+from covey_bench.incentives.data import CORNERS, DIGITS, Bag, Deal
 from covey_bench.incentives.learning import Net, Trainees, evaluate
 
 
@@ -173,6 +173,17 @@ class Federation:
         bags = list(self.holdouts.values())
         _, hits = evaluate(self.task.net, [self.model], bags)
         return {site: float(hit) / len(bag[1]) for site, hit, bag in zip(self.roles, hits[0], bags, strict=True)}
+
+    def planted(self) -> tuple[float, float]:
+        """Share of all members' digits, marked, that are read as 0, and of their sevens that are read as 1."""
+        if self.task.net.classes != DIGITS:
+            return float("nan"), float("nan")
+        x, y = (np.concatenate(part) for part in zip(*self.holdouts.values(), strict=True))
+        marked, others = x[y != 0].copy(), np.zeros((y != 0).sum(), dtype=np.int64)
+        marked[:, CORNERS] = 1
+        sevens, ones = x[y == 7], np.ones((y == 7).sum(), dtype=np.int64)
+        _, hits = evaluate(self.task.net, [self.model], [(marked, others), (sevens, ones)])
+        return float(hits[0, 0]) / len(others), float(hits[0, 1]) / len(ones)
 
     def _copies(self, parts: Mapping[str, Update]) -> frozenset[str]:
         flats = {site: Flat.of(part) for site, part in parts.items()}
