@@ -15,7 +15,7 @@ from covey_exchange.codec import CodecSpec, Residual, Update, encode
 from covey_exchange.manifest import Array, Manifest
 from covey_exchange.merge import Clip, RoundMerge
 from covey_validator import scoring
-from covey_validator.incentives.copies import Flat, copied
+from covey_validator.incentives.copies import Flat, Past, copied
 from covey_validator.incentives.geometry import Movement
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.terms import Rule
@@ -103,10 +103,12 @@ class Federation:
             site: Attacker(role, seed * 100 + i, task.rounds) for i, (site, role) in enumerate(self.roles.items())
         }
         self._residuals = {site: Residual(self._manifest) for site in self.roles}
+        # A discarded round leaves the error feedback as it was before, as `Store.finish_round` does.
+        self._kept: dict[str, dict[str, Array]] = {}
         self._last: list[tuple[str, Update]] = []
-        self._public: list[list[Flat]] = [[], []]
+        self._past: list[Past] = []
+        self._last_accepted: list[Past] = []
         self._step: dict[str, Array] = {name: np.zeros_like(value) for name, value in self.model.items()}
-        self._step_flat: list[Flat] = []
 
     def payloads(self, active: Sequence[str]) -> list[tuple[str, bytes]]:
         """Train everybody, and encode the updates of those that are active."""
@@ -120,6 +122,7 @@ class Federation:
             update = attacker.update(len(self.archive) + 1, honest, self._step, others)
             if attacker.sends_as_is:
                 self._residuals[site] = Residual(self._manifest)
+            self._kept[site] = {name: value.copy() for name, value in self._residuals[site].values.items()}
             sent.append((site, encode(update, self._residuals[site], self._spec, self._manifest)))
         return sent
 
@@ -149,12 +152,14 @@ class Federation:
         for site in parts:
             if self._residuals[site].staged is not None:
                 self._residuals[site].settle(accepted)
+                if not accepted:
+                    self._residuals[site].values.update(self._kept[site])
         self.accepted.append(accepted)
         self._last = list(parts.items())
         if accepted:
             self.movement.add(parts)
             self._step = {name: np.asarray(self.model[name] - value) for name, value in candidate.items()}
-            self._step_flat = [Flat.of(self._step)]
+            self._last_accepted = self._past[-1:]
             self.model = candidate
 
     def scores(self, models: Archived, bags: Sequence[tuple[str, Bag]]) -> dict[str, Scores]:
@@ -187,6 +192,7 @@ class Federation:
 
     def _copies(self, parts: Mapping[str, Update]) -> frozenset[str]:
         flats = {site: Flat.of(part) for site, part in parts.items()}
-        found = copied(self.rule, flats, [*self._step_flat, *self._public[0], *self._public[1]])
-        self._public = [list(flats.values()), self._public[0]]
+        older = [past for past in self._last_accepted if all(past is not each for each in self._past)]
+        found = copied(self.rule, flats, [*older, *self._past])
+        self._past = [*self._past[-1:], Past(flats)]
         return found

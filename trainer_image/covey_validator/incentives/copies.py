@@ -1,4 +1,4 @@
-"""Whether an update repeats what everybody could read: the last step of the model, or an update of the rounds before.
+"""Whether an update repeats what everybody could read: the last step of the model, or another's update just before.
 
 The cosine is taken on the update's own support, so neither sparsification nor a little added noise hides a copy. All
 inputs are decoded updates and models, which have the same bits at every site.
@@ -6,7 +6,7 @@ inputs are decoded updates and models, which have the same bits at every site.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,34 +48,56 @@ class Flat:
             offset += size
         return cls(np.concatenate(indices), np.concatenate(values).astype(np.float32, copy=False))
 
-    @classmethod
-    def step(cls, before: Mapping[str, Array], after: Mapping[str, Array]) -> Flat:
-        """The model's last step in the direction of updates (a model moves against them)."""
-        return cls.of({name: np.asarray(before[name] - after[name]) for name in before})
+    def at(self, indices: NDArray[np.int64]) -> Array:
+        """Values at some places, zero where there is none."""
+        if not self.indices.size:
+            return np.zeros(indices.size, dtype=np.float32)
+        places = np.minimum(np.searchsorted(self.indices, indices), self.indices.size - 1)
+        return np.where(self.indices[places] == indices, self.values[places], np.float32(0))
 
 
-def repeats(rule: Rule, update: Flat, public: Flat) -> bool:
-    """Whether the cosine on the update's support exceeds the limit, and more than half of the support is covered."""
-    if not update.indices.size or not public.indices.size:
-        return False
-    places = np.searchsorted(public.indices, update.indices)
-    inside = np.minimum(places, public.indices.size - 1)
-    common = public.indices[inside] == update.indices
-    if 2 * int(common.sum()) <= update.indices.size:
-        return False
-    ours, theirs = update.values.astype(np.float64), public.values[inside[common]].astype(np.float64)
-    product = ordered_sum(ours[common] * theirs)
-    limit = rule.copy_ppm / PPM
-    return product > 0 and product * product > limit * limit * ordered_sum(ours * ours) * ordered_sum(theirs * theirs)
+@dataclass(frozen=True)
+class Past:
+    """What the sites made of an earlier round: site -> its part (`RoundMerge.parts`).
+
+    Attributes:
+        parts: clipped and weighed, so that they add up to the step.
+    """
+
+    parts: Mapping[str, Flat]
+
+    def others(self, site: str, indices: NDArray[np.int64]) -> Iterator[Array]:
+        """On these places: every other site's part, and all of them together, which is the step without the site's."""
+        together = np.zeros(indices.size, dtype=np.float32)
+        for other in sorted(self.parts.keys() - {site}):
+            part = self.parts[other].at(indices)
+            together += part
+            yield part
+        yield together
 
 
-def copied(rule: Rule, updates: Mapping[str, Flat], public: Iterable[Flat]) -> frozenset[str]:
-    """Sites whose update of this round repeats something public.
+def copied(rule: Rule, parts: Mapping[str, Flat], past: Sequence[Past]) -> frozenset[str]:
+    """Sites whose update of this round repeats something that others made public.
+
+    A site's own earlier updates are no source: after a discarded round an honest site sends nearly the same again.
 
     Args:
         rule: parameters.
-        updates: site -> its update of this round.
-        public: the model's last step and every update of the last two rounds, the site's own among them.
+        parts: site -> its update of this round.
+        past: the two rounds before, and the last accepted one if it is older.
     """
-    seen = list(public)
-    return frozenset(site for site, update in updates.items() if any(repeats(rule, update, each) for each in seen))
+    return frozenset(
+        site
+        for site, update in parts.items()
+        if any(_repeats(rule, update, public) for each in past for public in each.others(site, update.indices))
+    )
+
+
+def _repeats(rule: Rule, update: Flat, public: Array) -> bool:
+    """Whether the cosine on the update's support exceeds the limit, and more than half of the support is covered."""
+    if 2 * int(np.count_nonzero(public)) <= update.indices.size:
+        return False
+    ours, theirs = update.values.astype(np.float64), public.astype(np.float64)
+    product = ordered_sum(ours * theirs)
+    limit = rule.copy_ppm / PPM
+    return product > 0 and product * product > limit * limit * ordered_sum(ours * ours) * ordered_sum(theirs * theirs)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from covey_validator.incentives.helping import Helped
 from covey_validator.incentives.terms import PPM, Rule
 
+_COPYING_EPOCHS = 2
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -79,11 +81,13 @@ def weigh(rule: Rule, findings: Sequence[Finding], epochs: Sequence[Helped | Non
 
     Args:
         rule: parameters.
-        findings: in any order; of one epoch only the first counts. One that is not authentic ends the claim.
+        findings: in any order; of one epoch only the first counts. One that is not authentic ends the claim, and so do
+            two epochs of copies: real records excuse unusual updates, not other members' updates.
         epochs: what the judges saw, from epoch 1; None for an epoch without an update.
     """
     claim = Claim()
-    if not all(finding.authentic for finding in findings):
+    copying = sum(seen is not None and seen.is_copying for seen in epochs)
+    if copying >= _COPYING_EPOCHS or not all(finding.authentic for finding in findings):
         return claim
     by_epoch: dict[int, Finding] = {}
     for finding in findings:

@@ -32,7 +32,6 @@ class Helped:
     Attributes:
         attended: rounds in which its update counted; judged in them alone.
         help: nano-loss that it saved the judges in these rounds; the quantile that the rule names.
-        sure: the same at the quantile of the lapse test: negative only if nearly all judges saw harm.
         loss: median nano-loss with which these rounds began, summed.
         yardstick: nano-loss that a typical site saved in as many rounds; at least 0.
         copies: rounds in which it sent a copy.
@@ -40,7 +39,6 @@ class Helped:
 
     attended: int
     help: int
-    sure: int
     loss: int
     yardstick: int
     copies: int
@@ -63,18 +61,17 @@ def helped(rule: Rule, rounds: Sequence[RoundFacts], stakes: Mapping[str, int]) 
         Site -> its epoch, for every member with an update in it.
     """
     losses = [abs(weighted_median((s.base, stakes.get(j, 0)) for j, s in each.scores.items()) or 0) for each in rounds]
-    found: dict[str, tuple[int, int, int, int]] = {}
+    found: dict[str, tuple[int, int, int]] = {}
     copied: dict[str, int] = {}
     for site in sorted({site for each in rounds for site in each.included} & stakes.keys()):
         at = [(each, loss) for each, loss in zip(rounds, losses, strict=True) if site in each.included]
         votes = [(saved, stakes[judge]) for judge, saved in _saved(site, at, stakes).items()]
-        usual, sure = (weighted_quantile(votes, q) or 0 for q in (rule.help_quantile, rule.lapse_quantile))
-        found[site] = (len(at), usual, sure, sum(loss for _, loss in at))
+        found[site] = (len(at), weighted_quantile(votes, rule.help_quantile) or 0, sum(loss for _, loss in at))
         copied[site] = sum(site in each.copies for each, _ in at)
-    typical = _quantile((usual * len(rounds) // n for n, usual, _, _ in found.values()), rule.yardstick_quantile)
+    typical = _quantile((usual * len(rounds) // n for n, usual, _ in found.values()), rule.yardstick_quantile)
     return {
-        site: Helped(n, usual, sure, loss, max(0, typical) * n // len(rounds), copied[site])
-        for site, (n, usual, sure, loss) in found.items()
+        site: Helped(n, usual, loss, max(0, typical) * n // len(rounds), copied[site])
+        for site, (n, usual, loss) in found.items()
     }
 
 

@@ -26,7 +26,6 @@ class Cause(StrEnum):
     HELPS = "helps"
     HELPS_LITTLE = "helps little"
     HARMS = "harms"
-    KEEPS_HARMING = "keeps harming"
     COPIES = "copies"
     ABSENT = "absent"
 
@@ -78,8 +77,6 @@ class Account:
             return Standing.DEGRADING, Cause.COPIES
         if self.ratio_ppm(rule) < rule.degrading_below_ppm:
             return Standing.DEGRADING, Cause.HELPS_LITTLE
-        if self._lapsed(rule):
-            return Standing.DEGRADING, Cause.KEEPS_HARMING
         if self.ratio_ppm(rule) < rule.divergent_below_ppm:
             return Standing.DIVERGENT, Cause.HELPS_LITTLE
         if newest.help * PPM < -rule.harm_ppm * newest.loss:
@@ -108,7 +105,3 @@ class Account:
     def burn(self) -> Account:
         """Make what is held final."""
         return replace(self, held=0, burnt=self.burnt + self.held)
-
-    def _lapsed(self, rule: Rule) -> bool:
-        newest = self.epochs[-rule.lapse_epochs :]
-        return len(newest) == rule.lapse_epochs and all(epoch is not None and epoch.sure < 0 for epoch in newest)

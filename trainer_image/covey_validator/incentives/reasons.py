@@ -52,10 +52,8 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
     helped = f"this site helped the median holdout {_times(ratio)} times as much as a typical site"
     limit = rule.degrading_below_ppm if ratio < rule.degrading_below_ppm else rule.divergent_below_ppm
     return {
-        Cause.COPIES: "more than half of this site's updates repeated what was public",
+        Cause.COPIES: "more than half of this site's updates repeated what others had made public",
         Cause.HELPS_LITTLE: f"{helped}, limit {_times(limit)}",
-        Cause.KEEPS_HARMING: f"judges with {_percent(*rule.lapse_quantile.as_integer_ratio())} of the stake saw harm, "
-        f"as in the {rule.lapse_epochs - 1} epochs before",
         Cause.HARMS: f"this site raised the median holdout loss by more than {_percent(rule.harm_ppm, PPM)}",
         Cause.HELPS: helped,
     }[cause]

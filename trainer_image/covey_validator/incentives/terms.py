@@ -25,12 +25,10 @@ class Rule:
         slack_ppm: of all epochs' loss; added to help and yardstick, so that noise decides nothing when nobody helps.
         help_quantile: weight of judges that must see harm before it counts.
         yardstick_quantile: of the sites' help; what a typical site does.
-        lapse_epochs: newest epochs that are also judged by themselves: who does harm in each is degrading.
-        lapse_quantile: weight of judges that must see this harm.
         first_penalty_ppm: of the stake; each further step in a row costs `growth` times as much.
         growth: see there.
         steps: the step with which a site is removed.
-        copy_ppm: cosine above which an update repeats what was public.
+        copy_ppm: cosine above which an update repeats what others made public.
         evidence_records: of a member's holdout that a beacon draws.
         underserved_ppm: loss on a claimant's records, of the others' on theirs, from which they are badly served.
         evidence_gain_ppm: of the loss on the records; repair below it is none.
@@ -50,8 +48,6 @@ class Rule:
     slack_ppm: int = 200
     help_quantile: Fraction = Fraction(3, 5)
     yardstick_quantile: Fraction = Fraction(7, 10)
-    lapse_epochs: int = 3
-    lapse_quantile: Fraction = Fraction(3, 4)
     first_penalty_ppm: int = 5_000
     growth: int = 2
     steps: int = 6
