@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+
 import torch
 from covey_validator.incentives.evidence import Outcome
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.rule import State, after_round, close_epoch, settle
 from covey_validator.incentives.terms import Rule
+from rich.console import Console
+from rich.progress import track
 
 from covey_bench.incentives import rivals
 from covey_bench.incentives.auditing import Audit
 from covey_bench.incentives.federation import Federation
 from covey_bench.incentives.outturn import POOL_SHARE, Money, Outturn, Run, Scenario
+
+Job = tuple[Scenario, int]
 
 STAKE = 10**18
 
@@ -35,7 +45,7 @@ def with_rule(scenario: Scenario, seed: int, rule: Rule | None = None) -> Run:
     for number in range(1, scenario.task.rounds + 1):
         epoch.append(federation.round(state.active, state.clips))
         if number % state.rule.epoch_rounds == 0:
-            state, decisions = close_epoch(state, epoch, audit.findings(state))
+            state, decisions = close_epoch(state, epoch, federation.movement.alignment(), audit.findings(state))
             epoch = []
             for site, decision in decisions.items():
                 said[site].append(decision.reason)
@@ -65,3 +75,16 @@ def with_rule(scenario: Scenario, seed: int, rule: Rule | None = None) -> Run:
         )
     accepted = sum(federation.accepted) / len(federation.accepted)
     return Run(members, accepted, *federation.planted(), list(said.values()))
+
+
+def _work(job: Job) -> tuple[Job, Run, float]:
+    started = time.perf_counter()
+    return job, run(*job), time.perf_counter() - started
+
+
+def runs(jobs: Sequence[Job]) -> tuple[dict[Job, Run], float]:
+    """All runs, on all cores, one thread each; and the seconds that they took on one core."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        done = list(track(pool.map(_work, jobs), "training", len(jobs), console=Console(stderr=True)))
+    return {job: result for job, result, _ in done}, sum(seconds for _, _, seconds in done)

@@ -15,7 +15,7 @@ from covey_bench.incentives.outturn import Money, Scenario
 
 _MARGIN = Fraction(1, 20)
 DIGITS = Task("digits", Net(64, 64, 10, False, 0.1, False, 32), data.digits, 60, 5, Fraction(1, 20), 1.0, _MARGIN)
-TUMOURS = Task("tumours", Net(30, 64, 1, False, 0.1, False, 32), data.tumours, 60, 5, Fraction(1, 20), 1.0, _MARGIN)
+TUMOURS = Task("tumours", Net(30, 64, 1, True, 0.002, True, 32), data.tumours, 60, 5, Fraction(1, 20), 0.7, _MARGIN)
 # As examples/wdbc/task.yaml has it, but for twice its rounds: it takes six epochs to remove a member.
 HOSPITALS = Task(
     "hospitals", Net(30, 256, 1, True, 0.002, True, 32), data.hospitals, 40, 20, Fraction(1, 64), 0.7, _MARGIN

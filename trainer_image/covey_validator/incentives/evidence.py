@@ -69,8 +69,8 @@ class Claim:
         """Take in one more epoch."""
         harm = max(0, -helped.help)
         least = finding.own * PPM - rule.evidence_gain_ppm * finding.loss
-        alone = (self.alone if self.proven else 0) + least
-        alone -= rule.evidence_cost_ppm * (max(0, finding.others) + harm)
+        cost = rule.evidence_keep_ppm if self.proven else rule.evidence_cost_ppm
+        alone = (self.alone if self.proven else 0) + least - cost * (max(0, finding.others) + harm)
         is_underserved = self.proven or finding.loss * PPM > rule.underserved_ppm * helped.loss
         is_proven = is_underserved and alone > 0 and not helped.is_copying
         return Claim(self.own + least - harm * PPM, alone, is_proven)

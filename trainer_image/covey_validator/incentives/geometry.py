@@ -18,7 +18,7 @@ from covey_exchange.codec import Sparse, Update
 from covey_exchange.manifest import Array
 from numpy.typing import NDArray
 
-from covey_validator.incentives.terms import PPB
+from covey_validator.incentives.terms import PPB, PPM
 
 _LANES = 4096
 _GRAM_BITS = 60  # the largest entry becomes an integer of so many bits
@@ -55,6 +55,27 @@ class Movement:
                     total[name].reshape(-1)[moved.indices] += moved.values
                 else:
                     total[name] += moved
+
+    def alignment(self) -> dict[str, int]:
+        """Site -> cosine of its movement with that of all others together, in ppm, rounded down; none without one."""
+        sites = sorted(self.of)
+        own, shared = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0)
+        whole = 0.0
+        for name in sorted(next(iter(self.of.values()), {})):
+            parts = {site: self.of[site][name].reshape(-1).astype(np.float64) for site in sites}
+            total = np.zeros_like(parts[sites[0]])
+            for site in sites:
+                total += parts[site]
+            whole += ordered_sum(total * total)
+            for site in sites:
+                own[site] += ordered_sum(parts[site] * parts[site])
+                shared[site] += ordered_sum(parts[site] * total)
+        found = {}
+        for site in sites:
+            others = whole - 2 * shared[site] + own[site]
+            if own[site] > 0 and others > 0:
+                found[site] = math.floor(PPM * (shared[site] - own[site]) / math.sqrt(own[site]) / math.sqrt(others))
+        return found
 
     def gram(self) -> Gram:
         """Inner products of all sites' movements."""

@@ -25,6 +25,7 @@ class Cause(StrEnum):
 
     HELPS = "helps"
     HELPS_LITTLE = "helps little"
+    OPPOSES = "opposes"
     HARMS = "harms"
     COPIES = "copies"
     ABSENT = "absent"
@@ -37,6 +38,7 @@ class Account:
     Attributes:
         stake: snapshotted at the start.
         epochs: what the judges saw, from epoch 1; None where it had no update.
+        opposing: whether all epochs so far in which the model moved left it pulling against the others; None before.
         steps: of the ladder, 0 to `Rule.steps`.
         held: provisional penalties.
         burnt: final ones.
@@ -48,6 +50,7 @@ class Account:
 
     stake: int
     epochs: tuple[Helped | None, ...] = ()
+    opposing: bool | None = None
     steps: int = 0
     held: int = 0
     burnt: int = 0
@@ -68,6 +71,13 @@ class Account:
         typical = PPM * sum(epoch.yardstick for epoch in seen) + slack
         return PPM * (PPM * sum(epoch.help for epoch in seen) + slack) // typical if typical > 0 else PPM
 
+    def seen(self, rule: Rule, helped: Helped | None, alignment_ppm: int | None) -> Account:
+        """Take in an epoch, before it is judged."""
+        opposing = self.opposing
+        if alignment_ppm is not None:
+            opposing = opposing is not False and alignment_ppm < rule.opposed_ppm
+        return replace(self, epochs=(*self.epochs, helped), opposing=opposing)
+
     def judged(self, rule: Rule) -> tuple[Standing, Cause]:
         """Class of the newest epoch, before any evidence."""
         newest = self.epochs[-1] if self.epochs else None
@@ -77,6 +87,8 @@ class Account:
             return Standing.DEGRADING, Cause.COPIES
         if self.ratio_ppm(rule) < rule.degrading_below_ppm:
             return Standing.DEGRADING, Cause.HELPS_LITTLE
+        if self.opposing:
+            return Standing.DEGRADING, Cause.OPPOSES
         if self.ratio_ppm(rule) < rule.divergent_below_ppm:
             return Standing.DIVERGENT, Cause.HELPS_LITTLE
         if newest.help * PPM < -rule.harm_ppm * newest.loss:

@@ -54,6 +54,7 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
     return {
         Cause.COPIES: "more than half of this site's updates repeated what others had made public",
         Cause.HELPS_LITTLE: f"{helped}, limit {_times(limit)}",
+        Cause.OPPOSES: "all of this site's updates together pulled the model against all others', as in every epoch before",
         Cause.HARMS: f"this site raised the median holdout loss by more than {_percent(rule.harm_ppm, PPM)}",
         Cause.HELPS: helped,
     }[cause]

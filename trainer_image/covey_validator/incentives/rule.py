@@ -86,13 +86,18 @@ class Decision:
 
 
 def close_epoch(
-    state: State, rounds: Sequence[RoundFacts], findings: Mapping[str, Sequence[Finding]]
+    state: State,
+    rounds: Sequence[RoundFacts],
+    alignment: Mapping[str, int],
+    findings: Mapping[str, Sequence[Finding]],
 ) -> tuple[State, dict[str, Decision]]:
     """Judge an epoch.
 
     Args:
         state: after the epoch before.
         rounds: certified facts of its rounds, `rule.epoch_rounds` of them (fewer in a task's last epoch).
+        alignment: site -> cosine in ppm of all that it has made of the model with all that the others have
+            (`Movement.alignment`), after the epoch.
         findings: member -> evidence of all epochs, this one included, where an appeal has any.
 
     Returns:
@@ -105,7 +110,7 @@ def close_epoch(
         state,
         epoch=epoch,
         accounts={
-            site: replace(account, epochs=(*account.epochs, seen.get(site))) if site in active else account
+            site: account.seen(rule, seen.get(site), alignment.get(site)) if site in active else account
             for site, account in state.accounts.items()
         },
     )

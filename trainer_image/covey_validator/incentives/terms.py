@@ -22,6 +22,8 @@ class Rule:
         degrading_below_ppm: of the typical site's help, over all epochs; who is below takes a step of the ladder.
         divergent_below_ppm: of the same; who is below puts the first step's amount on hold.
         harm_ppm: of the epoch's loss; who does more harm is divergent, too.
+        opposed_ppm: cosine of a site's movement with all others' below which it pulls against them; who has never done
+            anything else is degrading.
         slack_ppm: of all epochs' loss; added to help and yardstick, so that noise decides nothing when nobody helps.
         help_quantile: weight of judges that must see harm before it counts.
         yardstick_quantile: of the sites' help; what a typical site does.
@@ -32,7 +34,9 @@ class Rule:
         evidence_records: of a member's holdout that a beacon draws.
         underserved_ppm: loss on a claimant's records, of the others' on theirs, from which they are badly served.
         evidence_gain_ppm: of the loss on the records; repair below it is none.
-        evidence_cost_ppm: what a proven minority's gain must exceed of the others' gain on its records and of its harm.
+        evidence_cost_ppm: of the others' gain on its records and of its harm; what a claimant's gain in one epoch must
+            exceed to be proven.
+        evidence_keep_ppm: of the same; what its gain since then must exceed to stay so.
         proven_clip: median norms to which a proven minority's update is clipped; 1 for all others.
         reward_limit_ppm: of an equal share; the most that one site earns.
         audit_fee_ppm: of the stake; kept from what a successful appeal gives back.
@@ -45,6 +49,7 @@ class Rule:
     degrading_below_ppm: int = 200_000
     divergent_below_ppm: int = 600_000
     harm_ppm: int = 10_000
+    opposed_ppm: int = -200_000
     slack_ppm: int = 200
     help_quantile: Fraction = Fraction(3, 5)
     yardstick_quantile: Fraction = Fraction(7, 10)
@@ -56,6 +61,7 @@ class Rule:
     underserved_ppm: int = 1_500_000
     evidence_gain_ppm: int = 2_000
     evidence_cost_ppm: int = 1_500_000
+    evidence_keep_ppm: int = 1_000_000
     proven_clip: int = 3
     reward_limit_ppm: int = 2_500_000
     audit_fee_ppm: int = 5_000
