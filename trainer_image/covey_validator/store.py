@@ -241,15 +241,19 @@ class Store:
         durable.write(self._certified(record.round), record.to_json())
 
     def finish_round(self, record: CertifiedRound, manifest: Manifest) -> None:
-        """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash."""
+        """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash.
+
+        A discarded round leaves the error feedback as it was before: the next one starts from the same model and finds
+        the same delta again. Kept as well, it would grow with every discarded round, and so would what is wrong with it.
+        """
         folder = self._round(record.round)
-        if (folder / "absorbed.safetensors").exists():
+        if record.accepted and (folder / "absorbed.safetensors").exists():
             (folder / "absorbed.safetensors").replace(self._path / "residual.safetensors")
             durable.sync(self._path)
         ours = self._signed.get(("update", record.round, 0))
-        if ours is not None and (folder / "staged.safetensors").exists():
+        if record.accepted and ours is not None and (folder / "staged.safetensors").exists():
             residual = Residual.load(folder / "staged.safetensors", manifest)
-            residual.settle(accepted=record.accepted and record.selected.get(self._site) == ours.digest)
+            residual.settle(accepted=record.selected.get(self._site) == ours.digest)
             residual.save(self._path / "residual.safetensors")
         if folder.exists():
             shutil.rmtree(folder)
