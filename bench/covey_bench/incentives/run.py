@@ -52,20 +52,24 @@ def with_rule(scenario: Scenario, seed: int, rule: Rule | None = None) -> Run:
             for site, account in state.accounts.items():
                 ladder[site].append(100 * (account.held + account.burnt) / STAKE)
         state = audit.file(after_round(state, number))
-    settled = settle(state, federation.movement.gram(), STAKE * len(federation.here) // POOL_SHARE)
+    for site, found in audit.findings(state).items():
+        state = state.with_findings(site, found)
+    end = scenario.task.rounds + state.rule.appeal_rounds + state.rule.answer_rounds + 1
+    bounty = STAKE * len(federation.here) // POOL_SHARE
+    settled = settle(after_round(state, end), federation.movement.gram(), bounty, end)
     accuracy = federation.accuracy()
     members = []
     for site, role in federation.roles.items():
         if site not in state.accounts:
             members.append(Outturn(role, 0, 0, 0, None, False, accuracy[site]))
             continue
-        account, end = state.accounts[site], settled[site]
-        said[site].append(end.reason)
+        account, got = state.accounts[site], settled[site]
+        said[site].append(got.reason)
         members.append(
             Outturn(
                 role,
-                100 * end.reward / STAKE,
-                100 * end.slashed / STAKE,
+                100 * got.reward / STAKE,
+                100 * got.slashed / STAKE,
                 max(ladder[site]),
                 account.removed,
                 account.outcome is Outcome.PROVEN,

@@ -28,8 +28,11 @@ def of_epoch(rule: Rule, epoch: int, before: Account, after: Account, standing: 
     return f"nothing held: {why}"
 
 
-def of_settlement(rule: Rule, account: Account, influence_ppb: int, unique_ppb: int, slashed: int) -> str:
+def of_settlement(account: Account, influence_ppb: int, unique_ppb: int, slashed: int, pending: int) -> str:
     """What a task came to."""
+    if pending:
+        decided = f"until round {account.appeal.until}" if account.appeal.until is not None else "soon"
+        return f"{_share(pending, account)} of stake stays held: an appeal is open or may be filed {decided}"
     if account.removed is not None:
         return f"no reward: removed in epoch {account.removed}; {_share(account.burnt + slashed, account)} of stake slashed"
     paid = f"paid for {_percent(influence_ppb, PPB)} of the final direction"

@@ -162,6 +162,7 @@ class Settled:
         reward: of the bounty.
         refunded: of what was held.
         slashed: of the stake, for good.
+        pending: still held, because an appeal is open or may be filed.
         influence_ppb: its part of the final direction.
         unique_ppb: what only it supplied; counts for a proven minority.
         reason: in words.
@@ -170,6 +171,7 @@ class Settled:
     reward: int
     refunded: int
     slashed: int
+    pending: int
     influence_ppb: int
     unique_ppb: int
     reason: str
@@ -180,13 +182,14 @@ class Settled:
         return self.reward - self.slashed
 
 
-def settle(state: State, gram: Gram, bounty: int) -> dict[str, Settled]:
-    """Pay for influence on the final direction, and make what is held final.
+def settle(state: State, gram: Gram, bounty: int, round_number: int) -> dict[str, Settled]:
+    """Pay for influence on the final direction, and make final what no appeal protects.
 
     Args:
-        state: after the last round, appeals decided or run out.
+        state: after the last round.
         gram: inner products of what the sites made of the model (`Movement.gram`); a site without one earns nothing.
         bounty: base units; what rounding and limits leave is the Planner's.
+        round_number: how far time has gone; appeals that nobody has decided run out after the last round, too.
     """
     rule = state.rule
     kept = gram.of(frozenset(state.active))
@@ -199,18 +202,21 @@ def settle(state: State, gram: Gram, bounty: int) -> dict[str, Settled]:
     rewards = split(bounty, weights, limit)
     settled = {}
     for site, account in state.accounts.items():
-        slashed = account.held
+        pending, slashed = 0, account.held
         if account.outcome is not Outcome.NOTHING:
             slashed = min(account.held, account.stake * rule.audit_fee_ppm // PPM)
         elif account.appeal.stage is Stage.UNANSWERED:
             slashed = 0
+        elif account.appeal.protects(round_number):
+            pending, slashed = account.held, 0
         settled[site] = Settled(
             rewards.get(site, 0),
-            account.held - slashed,
+            account.held - slashed - pending,
             account.burnt + slashed,
+            pending,
             influence.get(site, 0),
             unique.get(site, 0),
-            reasons.of_settlement(rule, account, influence.get(site, 0), unique.get(site, 0), slashed),
+            reasons.of_settlement(account, influence.get(site, 0), unique.get(site, 0), slashed, pending),
         )
     return settled
 
