@@ -244,7 +244,7 @@ class Store:
         """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash.
 
         A discarded round leaves the error feedback as it was before: the next one starts from the same model and finds
-        the same delta again. Kept as well, it would grow with every discarded round, and so would what is wrong with it.
+        the same delta again. Kept as well, it would grow with every discarded round.
         """
         folder = self._round(record.round)
         if record.accepted and (folder / "absorbed.safetensors").exists():

@@ -1,4 +1,4 @@
-"""Who helped whom in an epoch: judges' paired holdout losses, summed over its rounds, and quantiles of them by stake."""
+"""Who helped whom in an epoch: judges' paired holdout losses, summed over rounds, and their quantiles by stake."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ def of_settlement(account: Account, influence_ppb: int, unique_ppb: int, slashed
         decided = f"until round {account.appeal.until}" if account.appeal.until is not None else "soon"
         return f"{_share(pending, account)} of stake stays held: an appeal is open or may be filed {decided}"
     if account.removed is not None:
-        return f"no reward: removed in epoch {account.removed}; {_share(account.burnt + slashed, account)} of stake slashed"
+        lost = _share(account.burnt + slashed, account)
+        return f"no reward: removed in epoch {account.removed}; {lost} of stake slashed"
     paid = f"paid for {_percent(influence_ppb, PPB)} of the final direction"
     if account.outcome is Outcome.PROVEN:
         paid += f" and for the {_percent(unique_ppb, PPB)} that nobody else supplied"
@@ -57,7 +58,7 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
     return {
         Cause.COPIES: "more than half of this site's updates repeated what others had made public",
         Cause.HELPS_LITTLE: f"{helped}, limit {_times(limit)}",
-        Cause.OPPOSES: "all of this site's updates together pulled the model against all others', as in every epoch before",
+        Cause.OPPOSES: "this site's updates together pull against all others' together, as after every epoch before",
         Cause.HARMS: f"this site raised the median holdout loss by more than {_percent(rule.harm_ppm, PPM)}",
         Cause.HELPS: helped,
     }[cause]
