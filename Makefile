@@ -91,7 +91,7 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-ring bench-gas ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-ring bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
@@ -104,6 +104,10 @@ bench-ring: venv ## The ring against plain mutual TLS between network namespaces
 .PHONY: bench-gpu
 bench-gpu: venv ## Error feedback and selection on a CUDA GPU, against its memory's bandwidth
 	PYTHONPATH=bench $(PY) -m covey_bench.gpu
+
+.PHONY: bench-incentives
+bench-incentives: venv ## Honest members and attackers under the incentive rule, in real training (SEEDS=20)
+	PYTHONPATH=bench $(PY) -m covey_bench.incentives --seeds $(if $(filter command line environment,$(origin SEEDS)),$(SEEDS),20)
 
 .PHONY: bench-gas
 bench-gas: chain-tools ## What a settled round costs on chain
