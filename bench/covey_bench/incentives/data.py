@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,14 +78,11 @@ def tumours(roles: Sequence[str], seed: int, alpha: float = 1.0) -> Deal:
 
 def hospitals(roles: Sequence[str], seed: int) -> Deal:
     """The example's own deal: kinds of cases differ from hospital to hospital, and so do sizes."""
-    if str(_WDBC) not in sys.path:
-        sys.path.insert(0, str(_WDBC))
-    from make_data import KINDS, split
-
     found = load_breast_cancer()
     x, y = _wdbc()
-    kinds = found.data[:, [list(found.feature_names).index(kind) for kind in KINDS]]
-    test, parts = split(kinds, y, len(roles), seed)
+    maker = _example("make_data")
+    kinds = found.data[:, [list(found.feature_names).index(kind) for kind in maker.KINDS]]
+    test, parts = maker.split(kinds, y, len(roles), seed)
     rng = np.random.default_rng([3, seed])
     bags = [(x[part], y[part]) for part in map(rng.permutation, parts)]
     return _split(bags, [(x[test], y[test])])
@@ -111,9 +110,12 @@ def _digits() -> Bag:
 
 @cache
 def _wdbc() -> Bag:
+    found = load_breast_cancer()
+    return _example("wdbc.records").scale(found.data), (found.target == 0).astype(np.int64)
+
+
+def _example(module: str) -> ModuleType:
+    """A module of the example, which is no part of the installation."""
     if str(_WDBC) not in sys.path:
         sys.path.insert(0, str(_WDBC))
-    from wdbc.records import scale
-
-    found = load_breast_cancer()
-    return scale(found.data), (found.target == 0).astype(np.int64)
+    return importlib.import_module(module)

@@ -96,7 +96,7 @@ class Trainees:
             x = torch.from_numpy(np.stack([bag[0][i] for bag, i in zip(self._bags, drawn, strict=True)]))
             y = torch.from_numpy(np.stack([bag[1][i] for bag, i in zip(self._bags, drawn, strict=True)]))
             self._optimizer.zero_grad()
-            self._net.losses(self._net.logits(self._stack, x), y).mean(1).sum().backward()
+            torch.autograd.backward(self._net.losses(self._net.logits(self._stack, x), y).mean(1).sum())
             self._optimizer.step()
         return {name: base[name] - value.detach().numpy() for name, value in self._stack.items()}
 
