@@ -45,7 +45,7 @@ def with_rule(scenario: Scenario, seed: int, rule: Rule | None = None) -> Run:
     for number in range(1, scenario.task.rounds + 1):
         epoch.append(federation.round(state.active, state.clips))
         if number % state.rule.epoch_rounds == 0:
-            state, decisions = close_epoch(state, epoch, federation.movement.alignment(), audit.findings(state))
+            state, decisions = close_epoch(state, epoch, federation.movement.gram(), audit.findings(state))
             epoch = []
             for site, decision in decisions.items():
                 said[site].append(decision.reason)

@@ -45,12 +45,19 @@ def play(
     state, decided = State.start(rule, dict.fromkeys(SITES, STAKE)), []
     for number in range(1, epochs + 1):
         active = {site: gain for site, gain in gains.items() if site in state.active}
-        state, decisions = close_epoch(state, epoch(active, **given), {}, {})
+        state, decisions = close_epoch(state, epoch(active, **given), STILL, {})
         state = after_round(state, number * rule.epoch_rounds)
         decided.append(decisions)
     return state, decided
 
 
+def moved(parts: Mapping[str, Sequence[float]]) -> Gram:
+    movement = Movement()
+    movement.add({site: {"w": np.array(values, dtype=np.float32)} for site, values in parts.items()})
+    return movement.gram()
+
+
+STILL = Gram((), ())
 HONEST = dict.fromkeys((A, B, C, D), LOSS // 100)
 
 
@@ -78,7 +85,7 @@ def test_who_helps_little_has_the_first_step_held_and_gets_it_back_by_helping():
     assert [each[E].taken for each in decided] == [50, 50, 50]
     assert state.accounts[E].steps == 0
     for _ in range(2):
-        state, decisions = close_epoch(state, epoch(HONEST | {E: LOSS // 50}), {}, {})
+        state, decisions = close_epoch(state, epoch(HONEST | {E: LOSS // 50}), STILL, {})
     assert decisions[E].standing is Standing.GOOD
     assert decisions[E].returned > 0
 
@@ -89,19 +96,29 @@ def test_copies_are_held_against_a_member_however_much_they_help():
     assert "repeated what others had made public" in decided[0][E].reason
 
 
-def test_who_only_ever_pulled_against_the_others_climbs_the_ladder_whatever_judges_say():
-    state, against = State.start(RULE, dict.fromkeys(SITES, STAKE)), {A: 500_000, E: -300_000}
-    state, first = close_epoch(state, epoch(HONEST | {E: LOSS // 100}), against, {})
+def test_who_only_ever_pulled_against_most_others_climbs_the_ladder_whatever_judges_say():
+    state, helping = State.start(RULE, dict.fromkeys(SITES, STAKE)), epoch(HONEST | {E: LOSS // 100})
+    with_them = {site: [1.0, 0.5] for site in (A, B, C, D)}
+    state, first = close_epoch(state, helping, moved(with_them | {E: [-1, 0]}), {})
     assert (first[E].taken, first[A].taken) == (50, 0)
-    state, _ = close_epoch(state, epoch(HONEST | {E: LOSS // 100}), {E: 0}, {})
-    _, third = close_epoch(state, epoch(HONEST | {E: LOSS // 100}), against, {})
+    assert "pull against most others'" in first[E].reason
+    state, _ = close_epoch(state, helping, moved(with_them | {E: [1, -1]}), {})
+    _, third = close_epoch(state, helping, moved(with_them | {E: [-1, 0]}), {})
     assert third[E].taken == 0  # it has once gone with them
+
+
+def test_one_attacker_of_three_cannot_make_another_look_opposed():
+    gram = moved({A: [1, 0.2], B: [1, -0.2], C: [-1, 0.2]})
+    found = gram.alignment({A: 1, B: 1, C: 1}, RULE.help_quantile)
+    assert found[A] > 0
+    assert found[B] > 0
+    assert found[C] < RULE.opposed_ppm
 
 
 def test_an_absent_member_is_neither_penalised_nor_forgiven():
     state, _ = play(2, HONEST | {E: 0})
     before = state.accounts[E]
-    state, decisions = close_epoch(state, epoch(HONEST), {}, {})
+    state, decisions = close_epoch(state, epoch(HONEST), STILL, {})
     after = state.accounts[E]
     assert decisions[E].standing is Standing.ABSENT
     assert (after.held, after.steps) == (before.held, before.steps)
@@ -158,7 +175,7 @@ def test_a_proven_minority_is_held_no_more_and_heard_louder():
     assert state.accounts[E].outcome is Outcome.PROVEN
     assert state.clips == {E: 3}
     state, decisions = close_epoch(
-        state, epoch(HONEST | {E: -LOSS // 1000}), {}, {E: [finding(n, LOSS, 0, 20 * LOSS) for n in (1, 2, 3)]}
+        state, epoch(HONEST | {E: -LOSS // 1000}), STILL, {E: [finding(n, LOSS, 0, 20 * LOSS) for n in (1, 2, 3)]}
     )
     assert decisions[E].taken == 0
     assert state.accounts[E].steps == 1
@@ -176,7 +193,7 @@ def test_well_served_records_clear_a_member_but_make_it_no_minority():
     assert state.accounts[E].outcome is Outcome.CLEARED
     assert state.clips == {}
     _, decisions = close_epoch(
-        state, epoch(HONEST | {E: -LOSS // 1000}), {}, {E: [finding(n, LOSS, 0, 5 * LOSS) for n in (1, 2, 3)]}
+        state, epoch(HONEST | {E: -LOSS // 1000}), STILL, {E: [finding(n, LOSS, 0, 5 * LOSS) for n in (1, 2, 3)]}
     )
     assert decisions[E].standing is Standing.DIVERGENT  # it can no longer be removed
 
@@ -189,7 +206,7 @@ def test_real_records_do_not_excuse_copies():
 
 def test_a_member_that_was_removed_while_its_appeal_was_open_comes_back_if_it_was_right():
     state = flagged(5)
-    state, decisions = close_epoch(state, epoch(HONEST | {E: -LOSS // 1000}), {}, {})
+    state, decisions = close_epoch(state, epoch(HONEST | {E: -LOSS // 1000}), STILL, {})
     assert decisions[E].removed
     state = after_round(minority(after_round(state, 30), 6), 31)
     assert E in state.active
@@ -197,12 +214,6 @@ def test_a_member_that_was_removed_while_its_appeal_was_open_comes_back_if_it_wa
 
 
 # --- settlement -----------------------------------------------------------------------------------------------------
-
-
-def moved(parts: Mapping[str, Sequence[float]]) -> Gram:
-    movement = Movement()
-    movement.add({site: {"w": np.array(values, dtype=np.float32)} for site, values in parts.items()})
-    return movement.gram()
 
 
 def test_influence_sums_to_one_and_the_unique_part_is_what_only_one_supplied():
@@ -260,7 +271,7 @@ def outcome(
     state, decided = State.start(RULE, stakes), []
     for number, rounds in enumerate(epochs, start=1):
         found = {site: [finding(n, BIG, 0, 30 * BIG) for n in range(1, number + 1)] for site in appealing}
-        state, decisions = close_epoch(state, rounds, {}, found)
+        state, decisions = close_epoch(state, rounds, gram, found)
         state = after_round(state, number * RULE.epoch_rounds)
         for site in sorted(appealing & state.active.keys()):
             if state.accounts[site].held and state.accounts[site].appeal.stage is appeals.Stage.NONE:
@@ -382,14 +393,3 @@ def test_a_copy_of_the_last_step_is_found_at_the_others_but_not_at_who_made_it_a
     indices = np.unique(np.concatenate([part.indices for part in step.parts.values()]))
     summed = Flat(indices, np.sum([part.at(indices) for part in step.parts.values()], axis=0, dtype=np.float32))
     assert copied(RULE, {D: summed, A: sparse(1)}, [step]) == {D}
-
-
-def test_alignment_tells_with_and_against():
-    movement = Movement()
-    movement.add({A: {"w": np.array([1, 1], np.float32)}, B: {"w": np.array([1, 0.9], np.float32)}})
-    movement.add({C: {"w": np.array([-2, -1], np.float32)}, D: {"w": np.zeros(2, np.float32)}})
-    found = movement.alignment()
-    assert found[C] < -900_000
-    assert Movement().alignment() == {}
-    assert found[B] < 0
-    assert D not in found

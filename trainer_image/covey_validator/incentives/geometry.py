@@ -19,6 +19,7 @@ from covey_exchange.manifest import Array
 from numpy.typing import NDArray
 
 from covey_validator.incentives.terms import PPB, PPM
+from covey_validator.scoring import weighted_quantile
 
 _LANES = 4096
 _GRAM_BITS = 60  # the largest entry becomes an integer of so many bits
@@ -55,27 +56,6 @@ class Movement:
                     total[name].reshape(-1)[moved.indices] += moved.values
                 else:
                     total[name] += moved
-
-    def alignment(self) -> dict[str, int]:
-        """Site -> cosine of its movement with that of all others together, in ppm, rounded down; none without one."""
-        sites = sorted(self.of)
-        own, shared = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0)
-        whole = 0.0
-        for name in sorted(next(iter(self.of.values()), {})):
-            parts = {site: self.of[site][name].reshape(-1).astype(np.float64) for site in sites}
-            total = np.zeros_like(parts[sites[0]])
-            for site in sites:
-                total += parts[site]
-            whole += ordered_sum(total * total)
-            for site in sites:
-                own[site] += ordered_sum(parts[site] * parts[site])
-                shared[site] += ordered_sum(parts[site] * total)
-        found = {}
-        for site in sites:
-            others = whole - 2 * shared[site] + own[site]
-            if own[site] > 0 and others > 0:
-                found[site] = math.floor(PPM * (shared[site] - own[site]) / math.sqrt(own[site]) / math.sqrt(others))
-        return found
 
     def gram(self) -> Gram:
         """Inner products of all sites' movements."""
@@ -115,6 +95,26 @@ class Gram:
         """The same of some sites alone."""
         kept = [i for i, site in enumerate(self.sites) if site in sites]
         return Gram(tuple(self.sites[i] for i in kept), tuple(tuple(self.entries[i][j] for j in kept) for i in kept))
+
+    def alignment(self, stakes: Mapping[str, int], share: Fraction) -> dict[str, int]:
+        """Site -> cosine in ppm of its movement with another's, of which others with `share` of the stake are below.
+
+        Only of sites that have moved, with others that have. Like help, it is negative only if so many agree.
+        """
+        rows = {site: row for site, row in zip(self.sites, self.entries, strict=True) if site in stakes}
+        norms = {site: row[self.sites.index(site)] for site, row in rows.items()}
+        there = [site for site in rows if norms[site] > 0]
+        found = {}
+        for site in there:
+            cosines = []
+            for other in there:
+                if other != site:
+                    entry = rows[site][self.sites.index(other)]
+                    size = math.isqrt(PPM * PPM * entry * entry // (norms[site] * norms[other]))
+                    cosines.append((size if entry > 0 else -size, stakes[other]))
+            if cosines:
+                found[site] = weighted_quantile(cosines, share) or 0
+        return found
 
     def influence(self) -> dict[str, int]:
         """Site -> its part of the final direction in ppb; negative if it pulled the other way."""

@@ -58,7 +58,7 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
     return {
         Cause.COPIES: "more than half of this site's updates repeated what others had made public",
         Cause.HELPS_LITTLE: f"{helped}, limit {_times(limit)}",
-        Cause.OPPOSES: "this site's updates together pull against all others' together, as after every epoch before",
+        Cause.OPPOSES: "this site's updates together pull against most others', as after every epoch before",
         Cause.HARMS: f"this site raised the median holdout loss by more than {_percent(rule.harm_ppm, PPM)}",
         Cause.HELPS: helped,
     }[cause]

@@ -88,7 +88,7 @@ class Decision:
 def close_epoch(
     state: State,
     rounds: Sequence[RoundFacts],
-    alignment: Mapping[str, int],
+    gram: Gram,
     findings: Mapping[str, Sequence[Finding]],
 ) -> tuple[State, dict[str, Decision]]:
     """Judge an epoch.
@@ -96,16 +96,16 @@ def close_epoch(
     Args:
         state: after the epoch before.
         rounds: certified facts of its rounds, `rule.epoch_rounds` of them (fewer in a task's last epoch).
-        alignment: site -> cosine in ppm of all that it has made of the model with all that the others have
-            (`Movement.alignment`), after the epoch.
+        gram: inner products of all that the sites have made of the model since the task began (`Movement.gram`).
         findings: member -> evidence of all epochs, this one included, where an appeal has any.
 
     Returns:
         The state from which the next round starts, and a decision for each member that was active.
     """
     rule, epoch = state.rule, state.epoch + 1
-    seen = helped(rule, rounds, state.active)
     active = state.active
+    seen = helped(rule, rounds, active)
+    alignment = gram.alignment(active, rule.help_quantile)
     state = replace(
         state,
         epoch=epoch,

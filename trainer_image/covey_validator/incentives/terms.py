@@ -22,8 +22,8 @@ class Rule:
         degrading_below_ppm: of the typical site's help, over all epochs; who is below takes a step of the ladder.
         divergent_below_ppm: of the same; who is below puts the first step's amount on hold.
         harm_ppm: of the epoch's loss; who does more harm is divergent, too.
-        opposed_ppm: cosine of a site's movement with all others' below which it pulls against them; who has never done
-            anything else is degrading.
+        opposed_ppm: cosine of a site's movement with that of others (`help_quantile` of them by stake) below which it
+            pulls against them; who has never done anything else is degrading.
         slack_ppm: of all epochs' loss; added to help and yardstick, so that noise decides nothing when nobody helps.
         help_quantile: weight of judges that must see harm before it counts.
         yardstick_quantile: of the sites' help; what a typical site does.
@@ -49,7 +49,7 @@ class Rule:
     degrading_below_ppm: int = 200_000
     divergent_below_ppm: int = 600_000
     harm_ppm: int = 10_000
-    opposed_ppm: int = -200_000
+    opposed_ppm: int = -50_000
     slack_ppm: int = 200
     help_quantile: Fraction = Fraction(3, 5)
     yardstick_quantile: Fraction = Fraction(7, 10)
