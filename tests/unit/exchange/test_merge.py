@@ -149,3 +149,22 @@ def test_a_payload_that_is_no_update_names_its_site() -> None:
     with pytest.raises(DecodeError) as error:
         RoundMerge.of_payloads(tensors(0), [("good", payload(1)), ("bad", b"noise")], SPEC, 0.7, Clip.MEDIAN_NORM)
     assert error.value.site == "bad"
+
+
+def test_the_parts_of_all_sites_add_up_to_the_step() -> None:
+    merge, base = merged(4), tensors(0)
+    step = {name: base[name] - value for name, value in merge.candidate().items()}
+    total = {name: np.sum([densify(part)[name] for part in merge.parts().values()], axis=0) for name in step}
+    for name, value in step.items():
+        np.testing.assert_allclose(total[name], value, atol=1e-6)
+    assert list(merge.parts()) == merge.sites
+
+
+def test_a_site_that_may_have_several_medians_is_clipped_to_as_many() -> None:
+    payloads = [(f"site{i}", payload(i + 1, 10.0**i)) for i in range(3)]
+    merge = RoundMerge.of_payloads(tensors(0), payloads, SPEC, 0.7, Clip.MEDIAN_NORM, {"site2": 3})
+    middle = merge.norms["site1"]
+    assert merge.keep_fractions["site2"] == pytest.approx(3 * middle / merge.norms["site2"])
+    assert merge.keep_fractions["site0"] == merge.keep_fractions["site1"] == 1
+    weight = norm(merge.parts()["site2"]) / norm(merge.parts()["site1"])
+    assert weight == pytest.approx(3, rel=1e-5)
