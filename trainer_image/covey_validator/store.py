@@ -233,15 +233,20 @@ class Store:
         durable.write(self._certified(record.round), record.to_json())
 
     def finish_round(self, record: CertifiedRound, manifest: Manifest) -> None:
-        """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash."""
+        """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash.
+
+        After a discarded round the error feedback is what it was before. All sites start again from the same model:
+        with this round's delta still in it, the next update would take the step that did harm once more and another one
+        on top, would be discarded too, and so on to the end of the task.
+        """
         folder = self._round(record.round)
-        if (folder / "absorbed.safetensors").exists():
+        ours = self._signed.get(("update", record.round, 0))
+        if record.accepted and (folder / "absorbed.safetensors").exists():
             (folder / "absorbed.safetensors").replace(self._path / "residual.safetensors")
             durable.sync(self._path)
-        ours = self._signed.get(("update", record.round, 0))
-        if ours is not None and (folder / "staged.safetensors").exists():
+        if record.accepted and ours is not None and (folder / "staged.safetensors").exists():
             residual = Residual.load(folder / "staged.safetensors", manifest)
-            residual.settle(accepted=record.accepted and record.selected.get(self._site) == ours.digest)
+            residual.settle(accepted=record.selected.get(self._site) == ours.digest)
             residual.save(self._path / "residual.safetensors")
         if folder.exists():
             shutil.rmtree(folder)
