@@ -91,11 +91,15 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-ring bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-accuracy bench-ring bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
+
+.PHONY: bench-accuracy
+bench-accuracy: venv ## What compression costs in accuracy, three tasks, 5 paired seeds (SEEDS=n); a quarter of an hour
+	PYTHONPATH=bench $(PY) -m covey_bench.accuracy $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS))
 
 .PHONY: bench-ring
 bench-ring: venv ## The ring against plain mutual TLS between network namespaces (root)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,13 +43,14 @@ class Figure:
         return self.value >= self.goal if self.better == "higher" else self.value <= self.goal
 
 
-def write(name: str, figures: list[Figure], out: Path = OUT) -> Path:
-    """Write bench/out/NAME.json."""
+def write(name: str, figures: list[Figure], out: Path = OUT, details: Mapping[str, object] | None = None) -> Path:
+    """Write bench/out/NAME.json; `details` are what stands behind the figures, for those who want to look closer."""
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "figures": [{**asdict(figure), "met": figure.met} for figure in figures],
         "host": host(),
         "commit": commit(),
+        **({} if details is None else {"details": details}),
     }
     path = out / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")

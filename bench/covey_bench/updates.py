@@ -75,10 +75,14 @@ def _table(records: Array, labels: Array, shape: tuple[int, ...] = ()) -> Batche
         yield inputs[rows], targets[rows]
 
 
+def documentation() -> bytes:
+    """Python's own documentation."""
+    return "\n".join(pydoc_data.topics.topics[key] for key in sorted(pydoc_data.topics.topics)).encode()
+
+
 def _text() -> Batches:
-    """Python's own documentation, byte by byte."""
-    text = "\n".join(pydoc_data.topics.topics[key] for key in sorted(pydoc_data.topics.topics))
-    data = torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64))
+    """The documentation, byte by byte."""
+    data = torch.from_numpy(np.frombuffer(documentation(), dtype=np.uint8).astype(np.int64))
     rng = np.random.default_rng(0)
     while True:
         starts = rng.integers(0, len(data) - CONTEXT - 1, 8)
@@ -130,11 +134,11 @@ class ResNet18(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.queries, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = [t.unflatten(-1, (8, -1)).transpose(1, 2) for t in self.queries(self.first(x)).chunk(3, dim=-1)]
@@ -145,13 +149,13 @@ class _Attention(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder over bytes: 12.9 M parameters."""
+    """A decoder over bytes; 12.9 M parameters unless smaller ones are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH, layers: int = LAYERS) -> None:
         super().__init__()
-        self.token, self.place = nn.Embedding(256, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.layers = nn.Sequential(*[_Attention() for _ in range(LAYERS)])
-        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 256, bias=False)
+        self.token, self.place = nn.Embedding(256, width), nn.Embedding(CONTEXT, width)
+        self.layers = nn.Sequential(*[_Attention(width) for _ in range(layers)])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 256, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.token(tokens) + self.place.weight[: tokens.shape[1]]

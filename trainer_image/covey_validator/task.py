@@ -13,7 +13,7 @@ from typing import TypeVar
 from covey_api.base import ApiModel
 from covey_api.quantity import duration_seconds, ratio
 from covey_api.status import Reason
-from covey_api.task import CodecName, DgcSpec, Precision
+from covey_api.task import CodecName, CompressionSpec, DgcSpec, Precision
 from covey_api.terms import TaskTerms, TermsError
 from covey_chain.client import Chain
 from covey_chain.errors import RpcUnavailable
@@ -141,23 +141,7 @@ class Task(ApiModel):
     @property
     def codec(self) -> CodecSpec:
         """Codec of the updates."""
-        compression = self.terms.compression
-        density, bits = ratio(compression.density), compression.value_bits
-        match compression.codec:
-            case CodecName.NONE:
-                return CodecSpec(DENSE, value_bits=DENSE_BITS[compression.precision or Precision.FP32])
-            case CodecName.DGC:
-                dgc = compression.dgc or DgcSpec()
-                return CodecSpec(
-                    DGC,
-                    density,
-                    bits,
-                    momentum=ratio(dgc.momentum),
-                    max_norm=ratio(dgc.max_norm) if dgc.max_norm else None,
-                    warmup_rounds=dgc.warmup_rounds,
-                )
-            case CodecName.SPARSE_LOCO:
-                return CodecSpec(SPARSELOCO, density, bits)
+        return codec_of(self.terms.compression)
 
     @property
     def deadline_seconds(self) -> int:
@@ -234,3 +218,23 @@ async def patiently(call: Callable[[], Awaitable[T]], report: Callable[[str], No
             report(str(error))
         await asyncio.sleep(pause)
         pause = min(2 * pause, most_seconds)
+
+
+def codec_of(compression: CompressionSpec) -> CodecSpec:
+    """The codec that terms ask for."""
+    density, bits = ratio(compression.density), compression.value_bits
+    match compression.codec:
+        case CodecName.NONE:
+            return CodecSpec(DENSE, value_bits=DENSE_BITS[compression.precision or Precision.FP32])
+        case CodecName.DGC:
+            dgc = compression.dgc or DgcSpec()
+            return CodecSpec(
+                DGC,
+                density,
+                bits,
+                momentum=ratio(dgc.momentum),
+                max_norm=ratio(dgc.max_norm) if dgc.max_norm else None,
+                warmup_rounds=dgc.warmup_rounds,
+            )
+        case CodecName.SPARSE_LOCO:
+            return CodecSpec(SPARSELOCO, density, bits)

@@ -1,8 +1,9 @@
 """Error feedback: what compression left out comes back in later rounds (Karimireddy et al. 2019, arXiv:1901.09847).
 
 e <- decay * e + delta before encoding; with momentum (DGC, arXiv:1712.01887) u <- m * u + delta, e <- e + u. What was
-sent leaves e, and u becomes zero there, only when the round is certified and accepted; if the update was late, left out
-or the round was discarded, it stays and is sent again.
+sent leaves e, and u becomes zero there, only when the round is certified and accepted; if the update was late or left
+out, it stays and is sent again. If the round was discarded, the site goes back to the state before `absorb`, of which
+it has a copy on disk: its delta starts at a model at which the next round starts again.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Residual:
         self.staged = sent
 
     def settle(self, accepted: bool) -> None:
-        """The round of the staged update is over; its sent part leaves e if the update was merged and accepted.
+        """An accepted round is over; the staged update's sent part leaves e if it was merged.
 
         Raises:
             ResidualUnsettled: nothing is staged.
