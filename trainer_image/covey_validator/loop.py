@@ -171,7 +171,7 @@ class RoundLoop:
     def _advance(self, found: CaughtUp) -> None:
         """Make certified rounds ours; on disk when this returns."""
         store, last = self._node.store, found.records[-1]
-        store.put_model(found.parameters)
+        store.put_model(found.parameters, last.model_digest)
         for record in found.records:
             if store.certified(record.round) is None:
                 store.certify(record)

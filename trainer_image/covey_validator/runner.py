@@ -376,7 +376,7 @@ class Runner:
             loss_nano=verdict.loss,
         )
         model = self._candidate if result.accepted else self._base.parameters
-        await asyncio.to_thread(store.put_model, model)
+        await asyncio.to_thread(store.put_model, model, result.model_digest)
         store.certify(record)
         self._finished = record, model
 

@@ -216,9 +216,9 @@ class Store:
         """Keep error feedback that took in the delta of a round that is over."""
         residual.save(self._path / "residual.safetensors")
 
-    def put_model(self, parameters: dict[str, Array]) -> bytes:
-        """Keep a model; returns its digest."""
-        digest = model_digest(parameters)
+    def put_model(self, parameters: dict[str, Array], digest: bytes | None = None) -> bytes:
+        """Keep a model; returns its digest, which is computed if the caller does not know it."""
+        digest = digest or model_digest(parameters)
         if not self._model(digest).exists():
             tensors.write_file(self._model(digest), parameters)
         return digest

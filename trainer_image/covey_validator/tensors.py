@@ -87,7 +87,9 @@ class SharedDirectory:
         """Put a parameter set there for the driver; the same parameters give the same file."""
         path = self._path / f"validator-{round_number}-{label}.safetensors"
         data = dump(parameters)
-        durable.write(path, data)
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_bytes(data)
+        temporary.replace(path)  # whole or not at all, but not synced: after a power cut all here is written anew
         return Tensors(file=path.name, sha256=hashlib.sha256(data).digest())
 
     def clear(self, up_to_round: int) -> None:
