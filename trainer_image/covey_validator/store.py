@@ -235,12 +235,15 @@ class Store:
     def finish_round(self, record: CertifiedRound, manifest: Manifest) -> None:
         """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash.
 
-        After a discarded round the error feedback is what it was before. All sites start again from the same model:
-        with this round's delta still in it, the next update would take the step that did harm once more and another one
-        on top, would be discarded too, and so on to the end of the task.
+        After a discarded round error feedback begins anew: what waited was part of the step that did harm. All sites
+        start from the same model once more; with the round's delta kept, the next update would be that step and another
+        one on top, and with only the older part kept nearly the same one again, to the end of the task.
         """
         folder = self._round(record.round)
         ours = self._signed.get(("update", record.round, 0))
+        if not record.accepted:
+            (self._path / "residual.safetensors").unlink(missing_ok=True)
+            durable.sync(self._path)
         if record.accepted and (folder / "absorbed.safetensors").exists():
             (folder / "absorbed.safetensors").replace(self._path / "residual.safetensors")
             durable.sync(self._path)
