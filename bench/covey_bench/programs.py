@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,4 +187,8 @@ def _text() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return data[: count * CONTEXT].reshape(count, CONTEXT), data[1 : count * CONTEXT + 1].reshape(count, CONTEXT)
 
 
-_RECORDS = {Digits: _digits, Tumours: _tumours, Text: _text}
+_RECORDS: Mapping[type[_Classifier], Callable[[], tuple[Array | Rows, Rows]]] = {
+    Digits: _digits,
+    Tumours: _tumours,
+    Text: _text,
+}
