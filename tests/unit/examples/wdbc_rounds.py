@@ -8,7 +8,6 @@ many deals, from the root of the repository:
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +78,6 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
     stakes, earned, standing = dict.fromkeys(sites, 1), dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
     verdicts: list[Verdict] = []
     for number in range(1, task.rounds.count + 1):
-        before = copy.deepcopy(residuals)
         payloads = {
             site: encode(learner.train(base, number).delta, residuals[site], codec, manifest)
             for site, learner in sites.items()
@@ -98,7 +96,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
             for residual in residuals.values():
                 residual.settle(accepted=True)
         else:
-            residuals = before
+            residuals = {site: Residual(manifest) for site in sites}
     return base, verdicts
 
 
