@@ -351,6 +351,12 @@ class _Run:
 
     def _scores_of(self, message: Message) -> Scores | bytes | None:
         """What a reveal opens: scores, `ABSTENTION`, or None while (or because) it cannot be counted."""
+        opened = self.state.opened.get(message.digest)
+        if opened is None and (opened := self._open(message)) is not None:
+            self.state.opened[message.digest] = opened
+        return opened
+
+    def _open(self, message: Message) -> Scores | bytes | None:
         reveal, data = message.body, message.envelope.attachment
         assert isinstance(reveal, ScoreReveal)
         if self.state.selected is None:

@@ -273,6 +273,7 @@ class State:
         selected: site -> digest of the certified updates.
         commits: site -> commitments (one, unless it lies).
         reveals: digest -> message.
+        opened: digest -> what a reveal that counts says; read again at every event, it would cost N^3 with N sites.
         results: digest -> site -> message.
         epoch: whose stake counts now.
         left: epoch of the newest roll call that we have answered.
@@ -296,6 +297,7 @@ class State:
     scores: bytes | None = None
     commits: dict[str, frozenset[bytes]] = field(default_factory=dict)
     reveals: dict[bytes, Message] = field(default_factory=dict)
+    opened: dict[bytes, Scores | bytes] = field(default_factory=dict)
     results: dict[bytes, dict[str, Message]] = field(default_factory=dict)
     verdict: Verdict | None = None
     elapsed: set[Deadline] = field(default_factory=set)
@@ -327,6 +329,7 @@ class State:
             wanted=set(self.wanted),
             commits=dict(self.commits),
             reveals=dict(self.reveals),
+            opened=dict(self.opened),
             results=dict(self.results),
             elapsed=set(self.elapsed),
             done=set(self.done),
