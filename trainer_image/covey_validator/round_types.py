@@ -273,7 +273,7 @@ class State:
         selected: site -> digest of the certified updates.
         commits: site -> commitments (one, unless it lies).
         reveals: digest -> message.
-        opened: digest -> what a reveal that counts says; read at every event it would cost N^3 in a round of N.
+        opened: digest -> what a reveal that counts says; read again at every event, it would cost N^3 with N sites.
         results: digest -> site -> message.
         epoch: whose stake counts now.
         left: epoch of the newest roll call that we have answered.
