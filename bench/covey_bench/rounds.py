@@ -5,6 +5,7 @@ Everybody is there in every round and scores with the same stake. Updates become
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ def play(terms: TaskTerms, seed: int, folders: Sequence[Path], *, feedback: bool
     residuals = {site: Residual(manifest) for site in sites}
     for number in range(1, terms.rounds.count + 1):
         now = spec.at_round(number)
+        if not feedback:
+            residuals = {site: Residual(manifest) for site in sites}
+        before = copy.deepcopy(residuals)
         payloads = [
             (site, encode(learner.train(model, number).delta, residuals[site], now, manifest))
             for site, learner in sites.items()
@@ -65,11 +69,10 @@ def play(terms: TaskTerms, seed: int, folders: Sequence[Path], *, feedback: bool
         accepted = scoring.is_improvement(scores, stakes, margin)
         if accepted:
             model = candidate
-        if accepted and feedback:
             for residual in residuals.values():
                 residual.settle(accepted=True)
         else:
-            residuals = {site: Residual(manifest) for site in sites}
+            residuals = before
         yield Round(number, model, accepted, sum(len(payload) for _, payload in payloads))
 
 

@@ -8,6 +8,7 @@ many deals, from the root of the repository:
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
     stakes, earned, standing = dict.fromkeys(sites, 1), dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
     verdicts: list[Verdict] = []
     for number in range(1, task.rounds.count + 1):
+        before = copy.deepcopy(residuals)
         payloads = {
             site: encode(learner.train(base, number).delta, residuals[site], codec, manifest)
             for site, learner in sites.items()
@@ -96,7 +98,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
             for residual in residuals.values():
                 residual.settle(accepted=True)
         else:
-            residuals = {site: Residual(manifest) for site in sites}
+            residuals = before
     return base, verdicts
 
 

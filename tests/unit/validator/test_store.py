@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from covey_chain.types import UpdateHeader, Vote
-from covey_exchange.codec import Residual, encode
+from covey_exchange.codec import encode
 from covey_validator import durable
 from covey_validator.store import DoubleSignature, Start, Store
 from covey_validator.task import Task
@@ -128,26 +128,28 @@ def test_what_was_sent_leaves_the_error_feedback_only_if_it_counted(store: Store
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_after_a_discarded_round_error_feedback_and_momentum_begin_anew(store: Store, late: bool):
-    codec = task(compression={"codec": "DGC", "density": "1/8", "dgc": {"warmupRounds": 0}}).codec
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: Store, rounds: int, late: bool):
+    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"warmupRounds": 0}}).codec
     waiting = store.residual(MANIFEST)
     waiting.absorb(model(0.25), codec.feedback)
     store.put_residual(waiting)
-    residual = store.residual(MANIFEST)
-    if late:
-        residual.absorb(model(1.0), codec.feedback)
-        store.put_absorbed(1, residual)
-    else:
-        store.put_update(1, encode(model(1.0), residual, codec, MANIFEST), residual)
-    message = said(header())
-    store.add_message(message)
-    selected = {OWNERS[1]: bytes(32)} | ({} if late else {A: message.digest})
-    store.finish_round(record(1, bytes(32), selected, accepted=False), MANIFEST)
-    assert energy(store) == 0
-    assert store.residual(MANIFEST).momentum is None
-    assert encode(model(1.0), store.residual(MANIFEST), codec, MANIFEST) == encode(
-        model(1.0), Residual(MANIFEST), codec, MANIFEST
-    )
+    for number in range(1, rounds + 1):
+        residual = store.residual(MANIFEST)
+        if late:
+            residual.absorb(model(1.0), codec.feedback)
+            store.put_absorbed(number, residual)
+        else:
+            store.put_update(number, encode(model(1.0), residual, codec, MANIFEST), residual)
+        ours = said(replace(header(), round=number))
+        store.add_message(ours)
+        discarded = record(number, bytes(32), {A: ours.digest, OWNERS[1]: bytes(32)}, accepted=False)
+        store.finish_round(discarded, MANIFEST)
+    found = store.residual(MANIFEST)
+    assert found.momentum is not None
+    assert waiting.momentum is not None
+    assert all(np.array_equal(found.values[name], value) for name, value in waiting.values.items())
+    assert all(np.array_equal(found.momentum[name], value) for name, value in waiting.momentum.items())
 
 
 def test_momentum_lies_with_the_error_feedback_and_is_masked_by_what_counted(store: Store):

@@ -2,8 +2,8 @@
 
 e <- decay * e + delta before encoding; with momentum (DGC, arXiv:1712.01887) u <- m * u + delta, e <- e + u. What was
 sent leaves e, and u becomes zero there, only when the round is certified and accepted; if the update was late or left
-out, it stays and is sent again. After a round that was discarded, a site begins anew with an empty residual: what
-waited was part of the step that did harm.
+out, it stays and is sent again. If the round was discarded, the site goes back to the state before `absorb`, of which
+it has a copy on disk: its delta starts at a model at which the next round starts again.
 """
 
 from __future__ import annotations
