@@ -18,10 +18,11 @@ from faulty_api import (
     FaultyApi,
     is_watch,
 )
-from operator_pods import exists, gone
+from operator_pods import gone
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
 
+PATIENCE_SECONDS = 180.0  # with failures and restarts in between
 ALONE = {"members": {"min": 1, "max": 1}, "rounds": {"count": 1, "minUpdates": 1}}
 
 
@@ -42,6 +43,10 @@ def through(faulty, operators, tmp_path):
     return settings
 
 
+async def head_of(cluster, site):
+    return await cluster.until("the head pod", lambda: cluster.get(POD, site.namespace, "wdbc-head"), PATIENCE_SECONDS)
+
+
 async def leave(cluster, site):
     """Delete task and Subnet while an operator is there to finish them."""
     for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
@@ -50,7 +55,7 @@ async def leave(cluster, site):
         async def is_gone(kind=kind, name=name):
             return await cluster.get(kind, site.namespace, name) is None
 
-        await cluster.until(f"{name} is gone", is_gone, 60)
+        await cluster.until(f"{name} is gone", is_gone, PATIENCE_SECONDS)
 
 
 async def paid_once(cluster, site):
@@ -60,7 +65,7 @@ async def paid_once(cluster, site):
         status = (await cluster.get(SUBNET, site.namespace, "eu"))["status"]
         return (status.get("stake"), status.get("balance")) == ("1000", "8800")
 
-    await cluster.until("stake and bounty were paid once", told)
+    await cluster.until("stake and bounty were paid once", told, PATIENCE_SECONDS)
 
 
 async def test_every_tenth_answer_and_most_watches_may_fail(cluster, member, faulty, through, another_operator):
@@ -76,7 +81,7 @@ async def test_every_tenth_answer_and_most_watches_may_fail(cluster, member, fau
     faulty.decide = decide
     with another_operator(**through(site.namespace)) as process:
         cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
-        await cluster.until("the head pod", lambda: cluster.get(POD, site.namespace, "wdbc-head"), 180)
+        await head_of(cluster, site)
         assert set(faulty.injected) == {fault.name for fault in (*kinds, EXPIRED)}
         await paid_once(cluster, site)
         await leave(cluster, site)
@@ -92,9 +97,9 @@ async def test_an_outage_of_the_api_server_is_waited_out(cluster, member, faulty
         faulty.decide = lambda _: RESET
         faulty.break_all()
         cluster.apply(site.task("wdbc", **ALONE))
-        await cluster.until("the operator has tried", lambda: tried(faulty, 20), 60)
+        await cluster.until("the operator has tried", lambda: tried(faulty, 20), PATIENCE_SECONDS)
         faulty.decide = lambda _: None
-        await cluster.until("the head pod", lambda: cluster.get(POD, site.namespace, "wdbc-head"), 60)
+        await head_of(cluster, site)
         assert process.running, process.text()[-5000:]
         await leave(cluster, site)
 
@@ -134,14 +139,14 @@ async def test_an_operator_that_was_away_while_pods_were_lost_goes_on(cluster, m
     cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
     process = operators.start(**through(site.namespace))
     try:
-        head = await exists(cluster, POD, site.namespace, "wdbc-head")
+        head = await head_of(cluster, site)
     finally:
         process.kill()
     cluster.delete(POD, site.namespace, "wdbc-head")
     await gone(cluster, POD, site.namespace, "wdbc-head")
     process = operators.start(**through(site.namespace))
     try:
-        again = await exists(cluster, POD, site.namespace, "wdbc-head")
+        again = await head_of(cluster, site)
         assert again["metadata"]["uid"] != head["metadata"]["uid"]
         await leave(cluster, site)
     finally:
@@ -154,7 +159,7 @@ async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server
     serve = {"COVEY_WATCH_NAMESPACES": site.namespace}
     with another_operator(**serve) as first, another_operator(**serve) as second:
         cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
-        await exists(cluster, POD, site.namespace, "wdbc-head")
+        await head_of(cluster, site)
         await paid_once(cluster, site)
         await asyncio.sleep(2)  # the last blocks and events settle
         seen = len(api_server.audit())
