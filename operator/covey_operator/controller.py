@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -23,26 +24,33 @@ UNAUTHORIZED: Final = 401
 
 
 class Pulse:
-    """When the operator last proved that it sees the API server."""
+    """Whether the operator makes progress: it lists its objects, and passes over those that are due begin and end.
 
-    def __init__(self, resync_seconds: float) -> None:
+    A chain that does not answer is no reason to start again; a worker that hangs is.
+    """
+
+    def __init__(
+        self, resync_seconds: float, stalled_seconds: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limit_seconds = 3 * resync_seconds + 60
-        self._last = time.monotonic()
+        self._stalled_seconds = stalled_seconds
+        self._clock = clock
+        self._last = clock()
         self.synced = False
 
     def start(self) -> None:
         """The work begins now: nothing was listed yet, and the time runs."""
-        self._last = time.monotonic()
+        self._last = self._clock()
 
     def beat(self) -> None:
         """All objects were listed."""
-        self._last = time.monotonic()
+        self._last = self._clock()
         self.synced = True
 
     @property
     def alive(self) -> bool:
-        """Whether the last list is not too long ago."""
-        return time.monotonic() - self._last < self._limit_seconds
+        """Whether the last list and the last step of the queue are not too long ago."""
+        return max(self._clock() - self._last, self._stalled_seconds()) < self._limit_seconds
 
 
 async def work(world: World, queue: WorkQueue[Key]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covey_api.status import Condition, Reason
-from covey_api.subnet import SubnetSpec
+from covey_api.subnet import SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec
 from covey_chain.errors import ChainError
 from covey_chain.wallet import Wallet
@@ -120,7 +120,15 @@ def parse_subnet(obj: Object) -> SubnetObject:
         spec=spec,
         invalid=invalid,
         conditions=read_conditions(obj),
+        shown=_read_status(obj),
     )
+
+
+def _read_status(obj: Object) -> SubnetStatus | None:
+    try:
+        return SubnetStatus.model_validate(obj.get("status") or {})
+    except ValidationError:
+        return None  # of another version, or damaged: it is written anew
 
 
 def first_error(error: ValidationError) -> str:

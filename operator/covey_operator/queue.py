@@ -25,6 +25,7 @@ class WorkQueue(Generic[KeyT]):
         self._failures: dict[KeyT, int] = {}
         self._base_seconds = base_seconds
         self._cap_seconds = cap_seconds
+        self._moved_at = 0.0
 
     def __len__(self) -> int:
         """Keys that are due and not being worked on."""
@@ -36,6 +37,13 @@ class WorkQueue(Generic[KeyT]):
         if not self._waiting:
             return 0.0
         return float(asyncio.get_running_loop().time() - min(self._waiting.values()))
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long a key has been due while no pass began or ended; 0 when none waits."""
+        if not self._waiting:
+            return 0.0
+        return min(self.oldest_pending_seconds, float(asyncio.get_running_loop().time() - self._moved_at))
 
     def add(self, key: KeyT) -> None:
         """Make a key due now."""
@@ -80,11 +88,13 @@ class WorkQueue(Generic[KeyT]):
         key = await self._ready.get()
         self._waiting.pop(key, None)
         self._busy.add(key)
+        self._moved_at = asyncio.get_running_loop().time()
         return key
 
     def done(self, key: KeyT) -> None:
         """End the work on a key; if it was added meanwhile, it is due again."""
         self._busy.discard(key)
+        self._moved_at = asyncio.get_running_loop().time()
         if key in self._waiting:
             self._ready.put_nowait(key)
 

@@ -69,7 +69,7 @@ async def run(
     metrics = metrics if metrics is not None else Metrics()
     queue: WorkQueue[Key] = WorkQueue()
     metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
-    pulse = Pulse(settings.resync_seconds)
+    pulse = Pulse(settings.resync_seconds, lambda: queue.stalled_seconds)
     leading = asyncio.Event()
     api = await connect()
     chains: Chains | None = None

@@ -16,14 +16,14 @@ from covey_operator.metrics import Metrics
 async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[], bool]) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port (of interest when 0 was asked for).
 
-    A standby that waits for the Lease is ready and alive; a leader is so only while it sees the API server.
+    A standby that waits for the Lease is ready and alive; a leader is so only while it makes progress.
     """
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer(not leading() or pulse.alive, "objects were not listed for too long")
+        return _answer(not leading() or pulse.alive, "objects were not listed, or no pass ended, for too long")
 
     async def readyz(_: web.Request) -> web.Response:
         return _answer(not leading() or (pulse.synced and pulse.alive), "objects were not listed yet")

@@ -267,6 +267,7 @@ class SubnetObject:
     spec: SubnetSpec | None
     invalid: str
     conditions: tuple[Condition, ...]
+    shown: SubnetStatus | None = None  # what was last written, if it can be read
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,10 @@ def _close(
         address=seen.address,
         **_figures(seen),
     )
+    shown = subnet.shown
+    if shown is not None and status.model_copy(update={"block": shown.block}) == shown:
+        # Two operators, or one before and after a restart, have read to different blocks: that alone is no news.
+        status = shown
     return SubnetPlan(
         status=status,
         action=action,

@@ -13,7 +13,7 @@ CHART = Path(__file__).parents[3] / "charts" / "covey"
 DEFAULT_VALUES = CHART / "ci" / "default-values.yaml"
 FULL_VALUES = CHART / "ci" / "full-values.yaml"
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
-MONITORING = "--api-versions=monitoring.coreos.com/v1/PodMonitor"
+MONITORING = [f"--api-versions=monitoring.coreos.com/v1/{kind}" for kind in ("PodMonitor", "PrometheusRule")]
 RELEASE, SYSTEM, WARD, OTHER = "covey", "covey-system", "ward", "other"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 
@@ -45,7 +45,7 @@ class Helm:
 
     def render(self, *options: str | Path) -> list[Object]:
         """Objects that the chart makes of some values."""
-        done = self.run("template", RELEASE, CHART, f"--namespace={SYSTEM}", MONITORING, *options)
+        done = self.run("template", RELEASE, CHART, f"--namespace={SYSTEM}", *MONITORING, *options)
         assert done.returncode == 0, done.stderr
         return [found for found in yaml.safe_load_all(done.stdout) if found]
 

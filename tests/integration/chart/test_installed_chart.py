@@ -9,14 +9,16 @@ import yaml
 from chart_release import ACCOUNT, CHART, DEFAULT_VALUES, OTHER, RELEASE, SYSTEM, VALUES, WARD, Helm, the
 from covey_dev.apiserver import ApiServer
 from covey_dev.errors import CommandError
+from covey_dev.process import until
 
 pytestmark = pytest.mark.apiserver
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_the_api_server_accepts_every_object(helm: Helm, installed: ApiServer, values):
-    # Schemas of built-in kinds cannot be had offline as files; the API server has them. It has no PodMonitor.
-    objects = [found for found in helm.render(f"--values={values}") if found["kind"] != "PodMonitor"]
+    # Schemas of built-in kinds cannot be had offline as files; the API server has them. It has no Prometheus Operator.
+    monitoring = ("PodMonitor", "PrometheusRule")
+    objects = [found for found in helm.render(f"--values={values}") if found["kind"] not in monitoring]
     for found in objects:
         namespace = found["metadata"].get("namespace")
         if namespace:
@@ -172,6 +174,23 @@ def test_what_an_attacker_in_the_operator_would_want_is_denied(
 
 def as_operator(server: ApiServer, *arguments: str, stdin: str | None = None) -> str:
     return server.kubectl(f"--as={ACCOUNT}", f"--namespace={WARD}", *arguments, stdin=stdin)
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [("view", ["get", "list", "watch"]), ("edit", ["create", "get", "list", "patch", "update", "watch"])],
+)
+def test_people_with_the_usual_roles_may_use_the_resources(installed: ApiServer, role: str, may: list[str]):
+    installed.kubectl(
+        "create", "rolebinding", f"people-{role}", f"--clusterrole={role}", f"--user={role}", f"--namespace={OTHER}"
+    )
+
+    def verbs() -> list[str]:
+        found = {verb for resource, _, verb in grants(installed, OTHER, role) if resource == "covey.dev/subnets"}
+        return sorted(found - {"delete"})
+
+    until(lambda: verbs() == may, f"{role} covers Subnets", 30, "See the labels of the chart's ClusterRoles.")
+    assert not any(resource == "covey.dev/subnets/finalizers" for resource, _, _ in grants(installed, OTHER, role))
 
 
 def test_server_side_apply_of_a_child_works_with_these_rights(installed: ApiServer):

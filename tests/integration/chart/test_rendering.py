@@ -148,8 +148,31 @@ def test_the_operator_understands_its_environment(helm: Helm, monkeypatch: pytes
 
 
 def test_one_operator_at_a_time(helm: Helm):
-    spec = the(helm.render(f"--values={DEFAULT_VALUES}"), "Deployment")["spec"]
+    objects = helm.render(f"--values={DEFAULT_VALUES}")
+    spec = the(objects, "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert of_kind(objects, "PodDisruptionBudget") == [], "it would only keep nodes from being drained"
+
+
+def test_a_second_replica_stands_by_and_has_a_budget(full: list[Object]):
+    spec = the(full, "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (2, {"type": "RollingUpdate"})
+    budget = the(full, "PodDisruptionBudget")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": {"matchLabels": spec["selector"]["matchLabels"]}}
+
+
+def test_alerts_reach_prometheus_as_they_are_written(full: list[Object]):
+    assert the(full, "PrometheusRule")["spec"] == yaml.safe_load((CHART / "alerts" / "covey.yaml").read_text())
+
+
+@pytest.mark.parametrize(("values", "roles"), [(VALUES[0], 2), (VALUES[2], 0)], ids=["first", "second member"])
+def test_roles_for_people_are_aggregated_and_bound_to_nobody(helm: Helm, values: Path, roles: int):
+    objects = helm.render(f"--values={values}")
+    found = of_kind(objects, "ClusterRole")
+    assert len(found) == roles
+    assert all(any("aggregate-to" in label for label in role["metadata"]["labels"]) for role in found)
+    assert all(rule["apiGroups"] == ["covey.dev"] for role in found for rule in role["rules"])
+    assert of_kind(objects, "ClusterRoleBinding") == []
 
 
 def test_nothing_is_granted_beyond_the_watched_namespaces(helm: Helm, full: list[Object]):
@@ -205,10 +228,11 @@ def test_pod_monitors_find_the_pods_by_label_and_port(helm: Helm, full: list[Obj
     assert validators["spec"]["podMetricsEndpoints"][0]["port"] == "status"
 
 
-def test_pod_monitors_without_the_prometheus_operator_say_what_to_do(helm: Helm):
-    done = helm.run("template", RELEASE, CHART, f"--values={DEFAULT_VALUES}", "--set=podMonitor.enabled=true")
+@pytest.mark.parametrize("value", ["podMonitor", "prometheusRule"])
+def test_monitoring_without_the_prometheus_operator_says_what_to_do(helm: Helm, value: str):
+    done = helm.run("template", RELEASE, CHART, f"--values={DEFAULT_VALUES}", f"--set={value}.enabled=true")
     assert done.returncode != 0
-    assert "install it first, or set podMonitor.enabled to false" in done.stderr
+    assert f"install it first, or set {value}.enabled to false" in done.stderr
 
 
 def test_dashboards_reach_grafana_as_they_were_generated(full: list[Object]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,10 +83,20 @@ class OperatorProcess:
         self._file.close()
         return status
 
+    def die(self) -> None:
+        """As a power cut would; `kill` cleans up behind it."""
+        self._process.kill()
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
         self._file.close()
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
 
 class Operators:
@@ -95,6 +106,7 @@ class Operators:
         self.server = server
         self.directory = directory
         self.kubeconfig = directory / "operator.kubeconfig"
+        self.shared: OperatorProcess | None = None
         self._count = 0
 
     def prepare(self) -> None:
@@ -161,13 +173,24 @@ def operators(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def operator(operators: Operators) -> Iterator[OperatorProcess]:
     """The operator that serves all tests of the run; nothing may ever be forbidden to it, and no pass may crash."""
-    process = operators.start()
+    process = operators.shared = operators.start()
     yield process
+    operators.shared = None
     assert process.running, process.text()[-5000:]
     assert process.terminate() == 0, process.text()[-5000:]
     log = process.text()
     assert "forbidden: User" not in log, log[-5000:]
     assert "Traceback" not in log, log[-5000:]
+
+
+@pytest.fixture
+def alone(operators: Operators) -> Iterator[None]:
+    """No operator works but those that the test starts: the one of the run stands still meanwhile."""
+    if operators.shared is not None:
+        operators.shared.pause()
+    yield
+    if operators.shared is not None:
+        operators.shared.resume()
 
 
 class Cluster:

@@ -19,7 +19,7 @@ from covey_operator.kinds import (
     SUBNET,
     TASK,
 )
-from operator_pods import gone, joined
+from operator_pods import exists, gone, joined
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
@@ -73,3 +73,24 @@ async def test_a_dead_chain_does_not_block_deletion_for_ever(cluster, member):
     await cluster.condition(TASK, site.namespace, "wdbc", "Published", "RpcUnavailable")
     cluster.delete(TASK, site.namespace, "wdbc")
     await gone(cluster, TASK, site.namespace, "wdbc")
+
+
+async def test_deletion_works_when_the_subnet_cannot_be_read(cluster, member):
+    site = await joined(cluster, member)
+    cluster.apply(site.task("wdbc"))
+    await cluster.condition(TASK, site.namespace, "wdbc", "Accepted", "AcceptedByPolicy", "True")
+    hours = {"from": "08:00", "to": "18:00", "timeZone": "Mars/Phobos", "maxEgressMbps": 20}
+    cluster.patch(SUBNET, site.namespace, "eu", {"spec": {"exchange": {"windows": [hours]}}})
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "InvalidSpec", "False")
+    for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
+        cluster.delete(kind, site.namespace, name)
+        await gone(cluster, kind, site.namespace, name)
+
+
+async def test_a_namespace_that_is_deleted_goes(cluster, member):
+    """Wallet, claims and settings vanish in any order; nothing may wait for them."""
+    site = await joined(cluster, member)
+    one = {"members": {"min": 1, "max": 1}, "rounds": {"count": 1, "minUpdates": 1}}
+    cluster.apply(site.task("wdbc", **one))
+    await exists(cluster, POD, site.namespace, "wdbc-head")
+    cluster.server.kubectl("delete", "namespace", site.namespace, "--wait=true", "--timeout=60s")

@@ -125,3 +125,13 @@ def test_a_mirrors_name_is_the_planners_or_one_that_fits_and_is_free(name, task_
     assert len(other) <= names.MAX_TASK_NAME
     assert other.endswith("-" + task_id.hex()[:6])
     assert "--" + task_id.hex()[:6] not in other
+
+
+def test_another_block_alone_is_no_news(make):
+    """Two operators side by side have never read to the same block; they must not write in turns."""
+    first = plan_subnet(make.subnet(), make.subnet_seen()).status
+    later = replace(make.consortium(), block=make.consortium().block + 7)
+    shown = replace(make.subnet(), conditions=tuple(first.conditions), shown=first)
+    assert plan_subnet(shown, make.subnet_seen(chain=later)).status == first
+    richer = plan_subnet(shown, make.subnet_seen(chain=later, balance=77 * make.UNIT)).status
+    assert richer.block == later.block

@@ -1,0 +1,180 @@
+"""An API server that misbehaves, an operator that dies at any moment, and two that work side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from covey_operator.kinds import POD, SUBNET, TASK
+from faulty_api import (
+    BROKEN,
+    BUSY,
+    CONFLICT,
+    EXPIRED,
+    LOST_ANSWER,
+    RESET,
+    UNAVAILABLE,
+    FaultyApi,
+    is_watch,
+)
+from operator_pods import gone
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
+
+PATIENCE_SECONDS = 180.0  # with failures and restarts in between
+ALONE = {"members": {"min": 1, "max": 1}, "rounds": {"count": 1, "minUpdates": 1}}
+
+
+@pytest.fixture
+async def faulty(api_server):
+    async with FaultyApi(api_server).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(faulty, operators, tmp_path):
+    """Settings of an operator that reaches the API server by way of the proxy and serves one namespace."""
+    kubeconfig = faulty.kubeconfig(operators.kubeconfig, tmp_path / "kubeconfig")
+
+    def settings(namespace):
+        return {"KUBECONFIG": str(kubeconfig), "COVEY_WATCH_NAMESPACES": namespace, "COVEY_RESYNC_SECONDS": "3"}
+
+    return settings
+
+
+async def head_of(cluster, site):
+    return await cluster.until("the head pod", lambda: cluster.get(POD, site.namespace, "wdbc-head"), PATIENCE_SECONDS)
+
+
+async def leave(cluster, site):
+    """Delete task and Subnet while an operator is there to finish them."""
+    for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
+        cluster.delete(kind, site.namespace, name)
+
+        async def is_gone(kind=kind, name=name):
+            return await cluster.get(kind, site.namespace, name) is None
+
+        await cluster.until(f"{name} is gone", is_gone, PATIENCE_SECONDS)
+
+
+async def paid_once(cluster, site):
+    """The stake of 1000 and the bounty of 200 have left the 10,000, each once."""
+
+    async def told():
+        status = (await cluster.get(SUBNET, site.namespace, "eu"))["status"]
+        return (status.get("stake"), status.get("balance")) == ("1000", "8800")
+
+    await cluster.until("stake and bounty were paid once", told, PATIENCE_SECONDS)
+
+
+async def test_every_tenth_answer_and_most_watches_may_fail(cluster, member, faulty, through, another_operator):
+    site = await member()
+    dice = random.Random(7)
+    kinds = (CONFLICT, BUSY, BROKEN, UNAVAILABLE, RESET, LOST_ANSWER)
+
+    def decide(request):
+        if is_watch(request):
+            return dice.choice((EXPIRED, RESET, BUSY, None))
+        return dice.choice(kinds) if dice.random() < 0.1 else None
+
+    faulty.decide = decide
+    with another_operator(**through(site.namespace)) as process:
+        cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+        await head_of(cluster, site)
+        assert set(faulty.injected) == {fault.name for fault in (*kinds, EXPIRED)}
+        await paid_once(cluster, site)
+        await leave(cluster, site)
+        assert process.running, process.text()[-5000:]
+        assert "Traceback" not in process.text(), process.text()[-5000:]
+
+
+async def test_an_outage_of_the_api_server_is_waited_out(cluster, member, faulty, through, another_operator):
+    site = await member()
+    with another_operator(**through(site.namespace)) as process:
+        cluster.apply(site.subnet())
+        await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+        faulty.decide = lambda _: RESET
+        faulty.break_all()
+        cluster.apply(site.task("wdbc", **ALONE))
+        await cluster.until("the operator has tried", lambda: tried(faulty, 20), PATIENCE_SECONDS)
+        faulty.decide = lambda _: None
+        await head_of(cluster, site)
+        assert process.running, process.text()[-5000:]
+        await leave(cluster, site)
+
+
+async def tried(faulty, times):
+    return faulty.injected["reset"] >= times
+
+
+async def test_an_operator_that_dies_at_each_of_its_writes_does_nothing_twice(
+    cluster, member, faulty, through, operators
+):
+    """Every life ends when the API server has answered its first write, before the operator hears of it."""
+    site = await member()
+    cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+    lives = 0
+    while await cluster.get(POD, site.namespace, "wdbc-head") is None:
+        lives += 1
+        assert lives <= 60, "no progress"
+        process = operators.start(**through(site.namespace))
+        faulty.told = process.die
+        try:
+            await asyncio.to_thread(process.exit_status, 60)
+        finally:
+            process.kill()
+    assert lives > 10, "it died at many of its steps"
+    process = operators.start(**through(site.namespace))
+    faulty.told = lambda: None
+    try:
+        await paid_once(cluster, site)
+        await leave(cluster, site)
+    finally:
+        assert process.terminate() == 0, process.text()[-5000:]
+
+
+async def test_an_operator_that_was_away_while_pods_were_lost_goes_on(cluster, member, operators, through):
+    site = await member()
+    cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+    process = operators.start(**through(site.namespace))
+    try:
+        head = await head_of(cluster, site)
+    finally:
+        process.kill()
+    cluster.delete(POD, site.namespace, "wdbc-head")
+    await gone(cluster, POD, site.namespace, "wdbc-head")
+    process = operators.start(**through(site.namespace))
+    try:
+        again = await head_of(cluster, site)
+        assert again["metadata"]["uid"] != head["metadata"]["uid"]
+        await leave(cluster, site)
+    finally:
+        assert process.terminate() == 0, process.text()[-5000:]
+
+
+async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server, another_operator):
+    """As when a Lease has passed on and the old holder does not know it yet."""
+    site = await member()
+    serve = {"COVEY_WATCH_NAMESPACES": site.namespace}
+    with another_operator(**serve) as first, another_operator(**serve) as second:
+        cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+        await head_of(cluster, site)
+        await paid_once(cluster, site)
+        await asyncio.sleep(2)  # the last blocks and events settle
+        seen = len(api_server.audit())
+        for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
+            cluster.patch(kind, site.namespace, name, {"metadata": {"annotations": {"test/wake": "1"}}})
+        await asyncio.sleep(3)
+        written = [
+            (event["verb"], event["requestURI"])
+            for event in api_server.audit()[seen:]
+            if "covey-operator" in event["user"]["username"]
+            and (event.get("objectRef") or {}).get("namespace") == site.namespace
+            and event["verb"] not in ("get", "list", "watch")
+        ]
+        assert written == [], "they do not fight"
+        for process in (first, second):
+            assert process.running, process.text()[-5000:]
+            assert "Traceback" not in process.text(), process.text()[-5000:]
+        await leave(cluster, site)
