@@ -126,9 +126,9 @@ class Task:
 
 
 TASKS: Mapping[str, Task] = {
-    "digits": Task(Digits, 40, 10, 2e-3, 1.0, 3, 1),
-    "wdbc": Task(Tumours, 30, 10, 1e-3, 0.5, 3, 3),
-    "text": Task(Text, 40, 10, 5e-3, None, 8, 1, 16, "0.05"),
+    "digits": Task(Digits, 100, 5, 2e-3, 1.0, 3, 1),
+    "wdbc": Task(Tumours, 60, 5, 1e-3, 0.5, 3, 3),
+    "text": Task(Text, 100, 4, 5e-3, None, 8, 1, 16, "0.05"),
 }
 
 

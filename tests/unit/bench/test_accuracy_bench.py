@@ -16,7 +16,7 @@ from covey_bench.programs import TASKS, deal
 from covey_bench.rounds import Round, play
 from covey_trainer import baseline
 
-SHORT = replace(TASKS["wdbc"], rounds=12, alpha=5.0)
+SHORT = replace(TASKS["wdbc"], rounds=12, local_steps=10, alpha=5.0)
 STRONGEST = {"codec": "DGC", "density": "0.001", "dgc": {"warmupRounds": 0}}
 
 
@@ -75,7 +75,7 @@ def test_a_thousandth_of_the_values_learns_with_error_feedback_and_not_without(t
 
 
 def test_a_discarded_round_leaves_the_model_and_is_not_the_end_of_learning(tmp_path: Path) -> None:
-    task = TASKS["wdbc"]
+    task = replace(TASKS["wdbc"], rounds=30, local_steps=10)
     sites, _ = deal(task, 0, 0, tmp_path)
     rounds = list(play(task.terms(CompressionSpec.model_validate({"codec": "None"})), 0, sites))
     discarded = [done.number for done in rounds if not done.accepted]
