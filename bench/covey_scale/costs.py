@@ -1,4 +1,4 @@
-"""What the simulation charges for: bytes of real messages, and CPU seconds that were measured (`covey_scale.measure`)."""
+"""What the simulation charges for: bytes of real messages, and CPU seconds as `covey_scale.measure` finds them."""
 
 from __future__ import annotations
 

@@ -51,12 +51,16 @@ class Line:
         up_bits_per_second, down_bits_per_second: what it can send and receive.
         one_way_seconds: its share of the delay to anybody; that between two sites is the sum of both.
         slice_bytes: after so many it is another connection's turn.
+        burst_bytes: what may leave at once after a silence.
+        initial_window_bytes: what a connection sends before the first acknowledgement.
     """
 
     up_bits_per_second: float
     down_bits_per_second: float
     one_way_seconds: float
     slice_bytes: int = 2**16
+    burst_bytes: float = 0.0
+    initial_window_bytes: int = INITIAL_WINDOW_BYTES
 
 
 class Host:
@@ -68,12 +72,15 @@ class Host:
         self.bytes_sent = 0
         self._turns: deque[Pipe[object]] = deque()
         self._sending = False
+        self._saved, self._idle_since = line.burst_bytes, 0.0
         self._free_at = 0.0
 
     def ask(self, pipe: Pipe[object]) -> None:
         """A connection has something to send."""
         self._turns.append(pipe)
         if not self._sending:
+            idle = self.clock.now - self._idle_since
+            self._saved = min(self.line.burst_bytes, self._saved + idle * self.line.up_bits_per_second / 8)
             self._send()
 
     def _send(self) -> None:
@@ -82,10 +89,13 @@ class Host:
             pipe = self._turns.popleft()
             size = pipe.take(self.line.slice_bytes)
             self.bytes_sent += size
-            self.clock.after(8 * size / self.line.up_bits_per_second, self._sent, pipe, size)
+            at_once = min(size, self._saved)
+            self._saved -= at_once
+            self.clock.after(8 * (size - at_once) / self.line.up_bits_per_second, self._sent, pipe, size)
 
     def _sent(self, pipe: Pipe[object], size: int) -> None:
         pipe.left(size)
+        self._idle_since = self.clock.now
         self._send()
 
     def receive(self, size: int) -> float:
@@ -105,7 +115,7 @@ class Pipe(Generic[Item]):
         self._delay = giver.line.one_way_seconds + taker.line.one_way_seconds
         self._items: deque[tuple[int, Item]] = deque()
         self._written = self._taken = self._arrived = self._acknowledged = 0  # bytes since the start
-        self._window = INITIAL_WINDOW_BYTES
+        self._window = giver.line.initial_window_bytes
         self._asked = False
         self._last = 0.0
 
@@ -125,7 +135,7 @@ class Pipe(Generic[Item]):
         in_flight = self._taken - self._acknowledged
         now = self._clock.now
         if in_flight == 0 and now - self._last > IDLE_SECONDS_MIN + 2 * self._delay:
-            self._window = INITIAL_WINDOW_BYTES
+            self._window = self._giver.line.initial_window_bytes
         size = min(limit, self._written - self._taken, self._window - in_flight)
         self._taken += size
         self._last = now

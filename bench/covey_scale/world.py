@@ -101,7 +101,7 @@ class World:
         """
         self._clock = Clock()
         self._load, self._costs, self._line, self._timer = load, costs, line, timer
-        self._random = Random(1)  # noqa: S311 (to be repeated, no secret)
+        self._random = Random(1)
         self._relays = relays
         self._members = list(members)
         self._voters = list(committee or members)
