@@ -83,9 +83,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Bytes sent",
-            "What leaves this institution: updates, votes and their framing.",
+            "What leaves this institution: updates, votes and their framing, and the limit that holds at the time.",
             units.BytesPerSecondIEC,
-            (Query(f"rate(covey_validator_bytes_sent_total{{{TASK}}}[$__rate_interval])", "{{task}}"),),
+            (
+                Query(f"rate(covey_validator_bytes_sent_total{{{TASK}}}[$__rate_interval])", "{{task}}"),
+                Query(f"covey_egress_limit_bits_per_second{{{TASK}}} / 8 < Inf", "{{task}}: limit"),
+            ),
         ),
         _of_task(
             "Compression ratio",

@@ -76,12 +76,11 @@ async def test_a_dead_chain_does_not_block_deletion_for_ever(cluster, member):
 
 
 async def test_deletion_works_when_the_subnet_cannot_be_read(cluster, member):
-    site = await joined(cluster, member)
-    cluster.apply(site.task("wdbc"))
-    await cluster.condition(TASK, site.namespace, "wdbc", "Accepted", "AcceptedByPolicy", "True")
+    site = await member(funded=False)
     hours = {"from": "08:00", "to": "18:00", "timeZone": "Mars/Phobos", "maxEgressMbps": 20}
-    cluster.patch(SUBNET, site.namespace, "eu", {"spec": {"exchange": {"windows": [hours]}}})
+    cluster.apply(site.subnet(exchange={"advertise": "a.example", "windows": [hours]}), site.task("wdbc"))
     await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "InvalidSpec", "False")
+    await cluster.condition(TASK, site.namespace, "wdbc", "Published", "SubnetNotReady")
     for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
         cluster.delete(kind, site.namespace, name)
         await gone(cluster, kind, site.namespace, name)

@@ -19,6 +19,7 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 
 # What a validator shows on its status port.
 VALIDATOR = {
+    "covey_egress_limit_bits_per_second",
     "covey_validator_round",
     "covey_validator_rounds",
     "covey_validator_loss",
