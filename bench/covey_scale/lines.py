@@ -114,9 +114,11 @@ class Pipe(Generic[Item]):
         self._deliver = deliver
         self._delay = giver.line.one_way_seconds + taker.line.one_way_seconds
         self._items: deque[tuple[int, Item]] = deque()
-        self._written = self._taken = self._arrived = self._acknowledged = 0  # bytes since the start
+        self._written = self._taken = self._arrived = 0  # bytes since the start
+        self._in_flight = 0
+        self._acknowledged: deque[tuple[float, int]] = deque()  # when the giver will know of how much
         self._window = giver.line.initial_window_bytes
-        self._asked = False
+        self._asked = self._blocked = False
         self._last = 0.0
 
     def send(self, size: int, item: Item) -> None:
@@ -126,20 +128,37 @@ class Pipe(Generic[Item]):
         self._ask()
 
     def _ask(self) -> None:
-        if not self._asked and self._taken < self._written and self._taken - self._acknowledged < self._window:
-            self._asked = True
+        if self._asked or self._taken == self._written:
+            return
+        self._note_acknowledged()
+        self._asked = True
+        if self._in_flight < self._window:
             self._giver.ask(self)  # type: ignore[arg-type]  (a host does not care what travels)
+        elif self._acknowledged:
+            self._clock.after(self._acknowledged[0][0] - self._clock.now, self._ask_again)
+        else:
+            self._blocked = True
+
+    def _ask_again(self) -> None:
+        self._asked = False
+        self._ask()
 
     def take(self, limit: int) -> int:
         """It is our turn: how many bytes leave now."""
-        in_flight = self._taken - self._acknowledged
         now = self._clock.now
-        if in_flight == 0 and now - self._last > IDLE_SECONDS_MIN + 2 * self._delay:
+        if self._in_flight == 0 and now - self._last > IDLE_SECONDS_MIN + 2 * self._delay:
             self._window = self._giver.line.initial_window_bytes
-        size = min(limit, self._written - self._taken, self._window - in_flight)
+        size = min(limit, self._written - self._taken, self._window - self._in_flight)
         self._taken += size
+        self._in_flight += size
         self._last = now
         return size
+
+    def _note_acknowledged(self) -> None:
+        while self._acknowledged and self._acknowledged[0][0] <= self._clock.now:
+            size = self._acknowledged.popleft()[1]
+            self._in_flight -= size
+            self._window = min(self._window + size, WINDOW_BYTES_MAX)
 
     def left(self, size: int) -> None:
         """The last byte of a slice is on its way."""
@@ -149,21 +168,19 @@ class Pipe(Generic[Item]):
 
     def _reach(self, size: int) -> None:
         wait = self._taker.receive(size)
+        self._acknowledged.append((self._clock.now + wait + self._delay, size))
+        if self._blocked:
+            self._blocked = False
+            self._clock.after(wait + self._delay, self._ask_again)
         if wait > 0:
             self._clock.after(wait, self._arrive, size)
         else:
             self._arrive(size)
 
     def _arrive(self, size: int) -> None:
-        self._clock.after(self._delay, self._acknowledge, size)
         self._arrived += size
         whole: list[Item] = []
         while self._items and self._items[0][0] <= self._arrived:
             whole.append(self._items.popleft()[1])
         if whole:
             self._deliver(whole)
-
-    def _acknowledge(self, size: int) -> None:
-        self._acknowledged += size
-        self._window = min(self._window + size, WINDOW_BYTES_MAX)
-        self._ask()

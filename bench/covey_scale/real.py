@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 import tempfile
 import time
 from collections import deque
@@ -158,33 +159,40 @@ async def _running(count: int, length: int, rate: float | None, delay: float) ->
     """Exchanges that are connected to each other, in ring order."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        relays = [await stack.enter_async_context(_relay(delay)) for _ in range(count)]
+        relays = [await stack.enter_async_context(_relay(delay)) for _ in range(count)] if delay else []
+        ports = [relay.port for relay in relays] or [_free_port() for _ in range(count)]
         owners = sorted((address_of(new_key()) for _ in range(count)), key=str.lower)
-        members = [_member(folder, owner, relay) for owner, relay in zip(owners, relays, strict=True)]
+        members = [_member(folder, owner, port, bool(delay)) for owner, port in zip(owners, ports, strict=True)]
         sites = []
-        for member, relay in zip(members, relays, strict=True):
+        for index, member in enumerate(members):
             exchange = Exchange(
                 domain=DOMAIN, task_id=TASK, site=member.peer.address, peers=[m.peer for m in members],
                 tls=member.files, listen=member.listen, max_update_bytes=length, egress=steady(rate),
             )  # fmt: skip
             await exchange.start()
             stack.push_async_callback(exchange.close)
-            relay.target = exchange.port
+            if relays:
+                relays[index].target = exchange.port
             sites.append((member, exchange))
         for _, exchange in sites:
             await exchange.until_connected(count - 1)
         yield sites
 
 
-def _member(folder: Path, owner: str, relay: _Relay) -> _Member:
+def _member(folder: Path, owner: str, port: int, relayed: bool) -> _Member:
     secret = keys.new_tls("covey", datetime.now(UTC))
     files = TlsFiles(folder / f"{owner}.key", folder / f"{owner}.crt")
     files.key.write_bytes(base64.b64decode(secret[TLS_KEY]))
     files.certificate.write_bytes(base64.b64decode(secret[TLS_CERT]))
     der = keys.read_tls({"data": secret}).certificate
     session_key = new_key()
-    peer = Peer(owner, address_of(session_key), f"127.0.0.1:{relay.port}", key_hash(der), der)
-    return _Member(peer, session_key, files, "127.0.0.1:0")
+    peer = Peer(owner, address_of(session_key), f"127.0.0.1:{port}", key_hash(der), der)
+    return _Member(peer, session_key, files, f"127.0.0.1:{0 if relayed else port}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class _Relay:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -83,7 +83,7 @@ class World:
         load: Load,
         costs: Costs,
         *,
-        committee: Sequence[str] | None = None,
+        committee: Mapping[str, int] | None = None,
         relays: int | None = None,
         timer: Timer = lambda: 0.0,
     ) -> None:
@@ -94,8 +94,8 @@ class World:
             line: everybody's.
             load: model and update.
             costs: CPU seconds.
-            committee: who votes and scores; None for all, as built. The others get the certified result from one of
-                these, with the signatures that certify it.
+            committee: votes by name of those who vote and score; None for all alike, as built. The others get the
+                certified result from one of these, with the signatures that certify it.
             relays: see `Gossip`.
             timer: for the CPU time of the machine's steps.
         """
@@ -104,16 +104,16 @@ class World:
         self._random = Random(1)
         self._relays = relays
         self._members = list(members)
-        self._voters = list(committee or members)
+        self._votes = dict(committee or dict.fromkeys(members, STAKE))
         self.sites = {name: self._site(name) for name in members}
         order = list(self.sites.values())
         for site, successor in zip(order, order[1:] + order[:1], strict=True):
             if site is not successor:
                 site.ring.join(successor.ring)
-        for name in self._voters:
+        for name in self._votes:
             site = self.sites[name]
             site.setting = self._setting(name)
-            for other in (self.sites[voter] for voter in self._voters if voter != name):
+            for other in (self.sites[voter] for voter in self._votes if voter != name):
                 site.gossip.link(other.name, site.host, other.host, other.gossip, name)
 
     def play(self) -> Played:
@@ -124,7 +124,7 @@ class World:
         """
         for site in self.sites.values():
             self._clock.after(0.0, site.begin)
-        voters = [self.sites[name] for name in self._voters]
+        voters = [self.sites[name] for name in self._votes]
         self._clock.run(lambda: all(site.certified for site in voters), END_SECONDS)
         results = {site.certified.verdict.result for site in voters if site.certified}
         if len(results) != 1 or not all(site.certified for site in voters):
@@ -153,9 +153,9 @@ class World:
             round=1,
             last=False,
             site=name,
-            ledger=Ledger(dict.fromkeys(self._voters, STAKE), Fraction(1, 100), POOL, nothing, nothing),
+            ledger=Ledger(self._votes, Fraction(1, 100), POOL, nothing, nothing),
             trainers=frozenset(self._members),
-            validators=frozenset(self._voters),
+            validators=frozenset(self._votes),
             min_updates=len(self._members),
             base=BASE,
             codec=CODEC,

@@ -297,6 +297,9 @@ class _Run:
     # --- agreement --------------------------------------------------------------------------------------------------
 
     def _propose(self, of: Step, entries: dict[str, bytes]) -> None:
+        if self.state.proposed.get(of) == entries:
+            return
+        self.state.proposed[of] = entries
         data = selection.encode(entries)
         value = selection.value(data)
         self.state.selections[value] = data

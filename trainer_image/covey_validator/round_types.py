@@ -267,6 +267,7 @@ class State:
     Attributes:
         updates: digest -> site of every whole update with the right base and codec.
         strangers: sites whose update starts from another model.
+        proposed: what we would propose; made out anew only when it changes.
         selections: agreed or proposed value -> the bytes behind it.
         unjudged: values that an agreement waits for.
         wanted: updates that were asked for.
@@ -289,6 +290,7 @@ class State:
     began: bool = False
     updates: dict[bytes, str] = field(default_factory=dict)
     strangers: dict[str, bytes] = field(default_factory=dict)
+    proposed: dict[Step, dict[str, bytes]] = field(default_factory=dict)
     selections: dict[bytes, bytes] = field(default_factory=dict)
     unjudged: set[tuple[Step, bytes]] = field(default_factory=set)
     wanted: set[bytes] = field(default_factory=set)
@@ -324,6 +326,7 @@ class State:
             agreements=dict(self.agreements),
             updates=dict(self.updates),
             strangers=dict(self.strangers),
+            proposed=dict(self.proposed),
             selections=dict(self.selections),
             unjudged=set(self.unjudged),
             wanted=set(self.wanted),
