@@ -35,7 +35,7 @@ from covey_chain.signing import Domain, address_of, new_key
 from covey_chain.types import UpdateHeader
 from covey_exchange.envelope import Peer, Roster, SiteUpdate
 from covey_exchange.exchange import Exchange
-from covey_exchange.segments import payload_root
+from covey_exchange import segments
 from covey_exchange.tls import TlsFiles, key_hash
 from covey_operator import keys
 from covey_operator.plan.storage import TLS_CERT, TLS_KEY
@@ -118,14 +118,15 @@ async def covey(site: Site) -> None:
         domain=DOMAIN, task_id=TASK, site=own.address, peers=site.peers, tls=site.files, listen=own.endpoint,
         max_update_bytes=UPDATE_BYTES,
     )  # fmt: skip
-    root, codec = payload_root(payload), hashlib.sha256().digest()
+    leaves, codec = segments.leaves(payload), hashlib.sha256().digest()
+    root = segments.merkle_root(leaves)
     header = UpdateHeader(TASK, 1, 0, own.address, bytes(32), codec, len(payload), root, 1)
     envelope = Roster(DOMAIN, TASK, site.peers).seal(header, site.session_key)
     await exchange.start()
     await exchange.until_connected(len(site.peers) - 1)
     await asyncio.to_thread(until_told)
     began, cpu = time.monotonic(), cpu_seconds()
-    exchange.offer(envelope, payload)
+    exchange.offer(envelope, payload, leaves)
     missing = len(site.peers) - 1
     async for item in exchange.messages():
         missing -= isinstance(item, SiteUpdate)
