@@ -29,6 +29,7 @@ from covey_exchange.payload import Payload, to_leaves
 from covey_exchange.proto.wire_pb2 import Frame, Leaves, Pong, Signed
 from covey_exchange.requests import Handler, Requests
 from covey_exchange.ring import Ring
+from covey_exchange.scratch import Scratch
 from covey_exchange.tls import TlsFiles
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
@@ -85,7 +86,8 @@ class Exchange:
         )
         self._messages = MessageLog(self._limits.messages_per_site)
         self._gossip = Gossip(self._transport, self._messages, self._limits, self.traffic)
-        self._requests = Requests(self._transport, self.traffic, scratch)
+        room = Scratch(scratch)
+        self._requests = Requests(self._transport, self.traffic, room)
         self._ring = Ring(
             site,
             self._transport,
@@ -93,7 +95,7 @@ class Exchange:
             self._limits,
             self.traffic,
             max_update_bytes,
-            scratch,
+            room,
             self._admit,
             self._inbox.put_nowait,
         )

@@ -1,23 +1,21 @@
 """A payload as it comes in: segment by segment, each checked against its leaf, readable before it is complete.
 
-Longer ones lie in a file without a name on the scratch volume: memory holds what the kernel has room for, and nothing
-is left behind by a crash. A segment is written only once it has been checked, so that two sources may fill one payload.
+Longer ones lie in a file on the scratch volume, of which memory holds what the kernel has room for. A segment is
+written only once it has been checked, so that two sources may fill one payload.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from covey_exchange import segments
 from covey_exchange.errors import ProtocolViolation, Refusal, ScratchFailed
 from covey_exchange.proto.wire_pb2 import Leaves
+from covey_exchange.scratch import Scratch
 
 MEMORY_BYTES_MAX = segments.SEGMENT_BYTES
 
@@ -49,13 +47,15 @@ class Payload:
         filled: number of verified segments.
     """
 
-    def __init__(self, leaves: Leaves, *, data: bytes | memoryview | None = None, scratch: Path | None = None) -> None:
+    def __init__(
+        self, leaves: Leaves, *, data: bytes | memoryview | None = None, scratch: Scratch | None = None
+    ) -> None:
         """Empty; or complete with `data`, which is not copied and whose leaves these must be.
 
         Args:
             leaves: length and leaf hashes, which `check_leaves` has passed.
             data: all of it.
-            scratch: folder of the file; the system's for temporary files if None.
+            scratch: where longer ones lie; in a file of its own if None.
 
         Raises:
             ScratchFailed: there is no room for the file.
@@ -73,11 +73,9 @@ class Payload:
             self._view, self._write = self._buffer.toreadonly(), self._write_memory
         else:
             try:
-                self._file = tempfile.TemporaryFile(dir=scratch, buffering=0)  # noqa: SIM115 (lives as long as we do)
-                os.posix_fallocate(self._file.fileno(), 0, leaves.length)  # a full disk now, no fault at a page later
-                self._view = memoryview(mmap.mmap(self._file.fileno(), leaves.length, access=mmap.ACCESS_READ))
+                self._file, self._view = (scratch or Scratch()).file(leaves.length)
             except OSError as error:
-                raise ScratchFailed(f"no room for {leaves.length} bytes: {error}") from error
+                raise ScratchFailed(str(error)) from error
             self._write = self._write_file
 
     @property
@@ -145,7 +143,7 @@ class Payload:
         try:
             written = 0
             while written < len(data):
-                written += os.pwrite(self._file.fileno(), data[written:], start + written)
+                written += os.pwrite(self._file, data[written:], start + written)
         except OSError as error:
             raise ScratchFailed(str(error)) from error
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from covey_exchange.bulk import receive_segments, send_segments
 from covey_exchange.connection import Connection
 from covey_exchange.errors import PeerRefused, ProtocolViolation, Refusal
 from covey_exchange.payload import Payload, check_leaves, to_leaves
 from covey_exchange.proto.wire_pb2 import Frame, Request, Response
+from covey_exchange.scratch import Scratch
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
 
@@ -24,7 +24,7 @@ Handler = Callable[[str, bytes], Awaitable[bytes | None]]
 class Requests:
     """Asks peers and answers them."""
 
-    def __init__(self, transport: Transport, traffic: Traffic, scratch: Path | None) -> None:
+    def __init__(self, transport: Transport, traffic: Traffic, scratch: Scratch) -> None:
         self._transport = transport
         self._scratch = scratch
         self._traffic = traffic

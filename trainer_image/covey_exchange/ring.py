@@ -12,7 +12,6 @@ import logging
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from covey_chain.types import UpdateHeader
 
@@ -36,6 +35,7 @@ from covey_exchange.limits import Limits
 from covey_exchange.messages import Envelope, from_wire
 from covey_exchange.payload import Payload, check_leaves, indices
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Offer, Want
+from covey_exchange.scratch import Scratch
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
 
@@ -56,7 +56,7 @@ class Ring:
         limits: Limits,
         traffic: Traffic,
         max_update_bytes: int,
-        scratch: Path | None,
+        scratch: Scratch,
         admit: Admit,
         deliver: Callable[[SiteUpdate], None],
     ) -> None:
