@@ -14,7 +14,7 @@ from concurrent import futures
 import grpc
 
 from covey_bench.netns import address
-from covey_bench.ring_site import COMMON_NAME, PIECE_BYTES, PORT, UPDATE_BYTES, Site, cpu_seconds, measured, until_told
+from covey_bench.ring_site import PIECE_BYTES, PORT, UPDATE_BYTES, Site, common_name, cpu_seconds, measured, until_told
 
 
 def mtls(site: Site, hashed: bool) -> None:
@@ -94,10 +94,11 @@ def grpc_stream(site: Site) -> None:
         grpc.ssl_server_credentials([(key, certificate)], anchors, require_client_auth=True),
     )
     server.start()
+    successor = (site.index + 1) % len(site.peers)
     channel = grpc.secure_channel(
-        f"{address((site.index + 1) % len(site.peers))}:{PORT}",
+        f"{address(successor)}:{PORT}",
         grpc.ssl_channel_credentials(anchors, key, certificate),
-        [("grpc.ssl_target_name_override", COMMON_NAME)],
+        [("grpc.ssl_target_name_override", common_name(successor))],
     )
     grpc.channel_ready_future(channel).result(30)
     until_told()

@@ -22,7 +22,6 @@ from covey_bench.netns import address
 UPDATE_BYTES = 2**27
 PIECE_BYTES = 2**20
 PORT = 7443
-COMMON_NAME = "covey"
 
 
 @dataclass
@@ -46,12 +45,17 @@ class Site:
         return cls(peers, index, bytes.fromhex(records[index]["session"]), files)
 
 
+def common_name(index: int) -> str:
+    """Of a site's certificate; gRPC tells trust anchors apart by it."""
+    return f"site{index}"
+
+
 def make_sites(folder: Path, count: int) -> None:
     """Keys and certificates, in ring order."""
     owners = sorted((address_of(new_key()) for _ in range(count)), key=str.lower)
     records = []
     for index, owner in enumerate(owners):
-        secret = keys.new_tls(COMMON_NAME, datetime.now(UTC))
+        secret = keys.new_tls(common_name(index), datetime.now(UTC))
         (folder / f"{index}.key").write_bytes(base64.b64decode(secret[TLS_KEY]))
         (folder / f"{index}.crt").write_bytes(base64.b64decode(secret[TLS_CERT]))
         der = keys.read_tls({"data": secret}).certificate.hex()
