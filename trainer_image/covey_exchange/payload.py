@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -65,18 +65,18 @@ class Payload:
         self._here = bytearray(b"\0" if data is None else b"\1") * len(self._hashes)
         self.filled = sum(self._here)
         self._changed = threading.Condition()
-        self._write: Callable[[bytes | memoryview, int], object]
+        self._buffer: memoryview | None = None
+        self._file = -1
         if data is not None:
             self._view = memoryview(data)
         elif leaves.length <= MEMORY_BYTES_MAX:
             self._buffer = memoryview(bytearray(leaves.length))
-            self._view, self._write = self._buffer.toreadonly(), self._write_memory
+            self._view = self._buffer.toreadonly()
         else:
             try:
                 self._file, self._view = (scratch or Scratch()).file(leaves.length)
             except OSError as error:
                 raise ScratchFailed(str(error)) from error
-            self._write = self._write_file
 
     @property
     def count(self) -> int:
@@ -136,10 +136,10 @@ class Payload:
         assert self.complete, "payload is incomplete"
         return self._view
 
-    def _write_memory(self, data: bytes | memoryview, start: int) -> None:
-        self._buffer[start : start + len(data)] = data
-
-    def _write_file(self, data: bytes | memoryview, start: int) -> None:
+    def _write(self, data: bytes | memoryview, start: int) -> None:
+        if self._buffer is not None:
+            self._buffer[start : start + len(data)] = data
+            return
         try:
             written = 0
             while written < len(data):

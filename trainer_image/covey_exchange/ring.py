@@ -315,6 +315,7 @@ class Ring:
                     _log.info("round %d: %s", round_, problem)
                 quiet_seconds = 0.0
                 continue
+            del held  # a payload that is looked at is not forgotten
             pause = self._limits.repair_seconds * random.uniform(0.5, 1)  # noqa: S311 (spreads load, no secret)
             await asyncio.sleep(pause)
             quiet_seconds += pause

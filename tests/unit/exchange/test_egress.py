@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+import threading
 from collections.abc import Coroutine, Iterator
 from itertools import count
 
@@ -64,6 +65,32 @@ def test_the_cap_is_used_and_kept_within_five_percent(megabits: float, connectio
         return next(sent) * SLICE_BYTES * 8 / (loop.time() - start) / 1e6
 
     assert run(rate(), late_seconds) == pytest.approx(megabits, rel=0.05)
+
+
+@pytest.mark.parametrize("megabits", [10, 1000])
+def test_threads_and_tasks_share_one_cap(megabits: float) -> None:
+    """A thread that waits as long as it is told; its time is made up, so that nothing is slept away."""
+    now = 0.0
+    lock, step = threading.Lock(), threading.Barrier(4)
+    bucket = TokenBucket(megabits * 1e6, lambda: now)
+    slices = int(10 * megabits * 1e6 / 8 / SLICE_BYTES) // 4
+    waits = [0.0] * 4
+
+    def send(index: int) -> None:
+        nonlocal now
+        for _ in range(slices):
+            waits[index] = bucket.reserve(SLICE_BYTES)
+            if step.wait() == 0:
+                with lock:
+                    now += max(waits)
+            step.wait()
+
+    threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4 * slices * SLICE_BYTES * 8 / now / 1e6 == pytest.approx(megabits, rel=0.05)
 
 
 def test_after_a_silence_only_a_tenth_of_a_second_comes_at_once() -> None:

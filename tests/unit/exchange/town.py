@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from covey_chain.signing import Domain, address_of, new_key
@@ -137,7 +138,7 @@ class Town:
     def peers(self) -> list[Peer]:
         return [site.peer for site in self.sites]
 
-    def exchange(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: float) -> Exchange:
+    def exchange(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: Any) -> Exchange:
         return Exchange(
             domain=DOMAIN,
             task_id=TASK,
@@ -150,7 +151,7 @@ class Town:
             **more,
         )
 
-    async def run(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: float) -> Exchange:
+    async def run(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: Any) -> Exchange:
         exchange = self.exchange(site, peers, limits, **more)
         await exchange.start()
         self._stack.push_async_callback(exchange.close)
