@@ -67,11 +67,11 @@ def test_the_cap_is_used_and_kept_within_five_percent(megabits: float, connectio
     assert run(rate(), late_seconds) == pytest.approx(megabits, rel=0.05)
 
 
-@pytest.mark.parametrize("megabits", [10, 1000])
+@pytest.mark.parametrize("megabits", [10, 100])
 def test_threads_and_tasks_share_one_cap(megabits: float) -> None:
     """A thread that waits as long as it is told; its time is made up, so that nothing is slept away."""
     now = 0.0
-    lock, step = threading.Lock(), threading.Barrier(4)
+    step = threading.Barrier(4)
     bucket = TokenBucket(megabits * 1e6, lambda: now)
     slices = int(10 * megabits * 1e6 / 8 / SLICE_BYTES) // 4
     waits = [0.0] * 4
@@ -81,8 +81,7 @@ def test_threads_and_tasks_share_one_cap(megabits: float) -> None:
         for _ in range(slices):
             waits[index] = bucket.reserve(SLICE_BYTES)
             if step.wait() == 0:
-                with lock:
-                    now += max(waits)
+                now += max(waits)
             step.wait()
 
     threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
