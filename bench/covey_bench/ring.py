@@ -79,7 +79,7 @@ def play(kind: str, count: int, folder: Path, hosts: Network) -> tuple[float, fl
     processes = [
         subprocess.Popen(
             [*hosts.inside(index), sys.executable, "-m", "covey_bench.ring", kind, str(index), str(folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "GRPC_VERBOSITY": "ERROR"},
         )
         for index in range(count)
     ]  # fmt: skip

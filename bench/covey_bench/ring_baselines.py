@@ -87,7 +87,7 @@ def grpc_stream(site: Site) -> None:
         return b""
 
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    handler = grpc.stream_unary_rpc_method_handler(take)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(take)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Ring", {"Take": handler}),))
     server.add_secure_port(
         f"{address(site.index)}:{PORT}",
@@ -104,7 +104,8 @@ def grpc_stream(site: Site) -> None:
     until_told()
     began, cpu = time.monotonic(), cpu_seconds()
     piece = os.urandom(PIECE_BYTES)
-    sent = channel.stream_unary("/bench.Ring/Take").future(piece for _ in range(total // PIECE_BYTES))
+    send: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary("/bench.Ring/Take")
+    sent = send.future(piece for _ in range(total // PIECE_BYTES))
     arrived.wait()
     sent.result()
     measured(began, cpu)

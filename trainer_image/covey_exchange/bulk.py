@@ -62,7 +62,7 @@ class Line:
         body = room[: length_of(room[:LENGTH_BYTES], len(room), self.site)]
         self.fill(body, deadline)
         try:
-            return Frame.FromString(body)
+            return Frame.FromString(bytes(body))
         except DecodeError as error:
             raise ProtocolViolation(self.site, Refusal.MALFORMED_FRAME) from error
 

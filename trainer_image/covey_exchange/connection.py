@@ -139,12 +139,12 @@ class Connection:
         match done.result():
             case None:
                 return
-            case TimeoutError() as error:
-                raise PeerUnreachable(self.site, f"silent for {self._limits.stall_seconds:g} s") from error
-            case OSError() as error:
-                raise PeerUnreachable(self.site, f"connection lost: {error}") from error
-            case error:
-                raise error
+            case TimeoutError() as silence:
+                raise PeerUnreachable(self.site, f"silent for {self._limits.stall_seconds:g} s") from silence
+            case OSError() as loss:
+                raise PeerUnreachable(self.site, f"connection lost: {loss}") from loss
+            case problem:
+                raise problem
 
     async def refuse(self, reason: str) -> None:
         """Tell the peer why, if it still listens; the caller closes the connection."""

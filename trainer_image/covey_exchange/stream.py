@@ -107,7 +107,7 @@ class TlsStream:
         filled = 0
         while filled < len(view):
             try:
-                count = self._tls.read(len(view) - filled, view[filled:])  # type: ignore[arg-type]  # any buffer
+                count = self._tls.read(len(view) - filled, view[filled:])
             except ssl.SSLWantReadError:
                 if filled:
                     break
