@@ -19,10 +19,11 @@ from covey_chain.types import UpdateHeader
 from covey_exchange import segments
 from covey_exchange.codec import NUMPY, CodecSpec, Kernels, Residual, codec_for, encode
 from covey_exchange.codec.kernels import for_model
+from covey_exchange.frames import pack
 from covey_exchange.manifest import Manifest, TensorSpec
 from covey_exchange.messages import Envelope, to_wire
 from covey_exchange.payload import to_leaves
-from covey_exchange.proto.wire_pb2 import Frame, Offer, Segment
+from covey_exchange.proto.wire_pb2 import Frame, Offer, Segment, Sent
 
 from covey_bench import report
 from covey_bench.peers import PEERS
@@ -48,8 +49,9 @@ def wire_bytes(payload: bytes) -> int:
     """All that one site sends of an update to the next: frames, signed header, leaves and segments, without TLS."""
     header = UpdateHeader(bytes(32), 1000, 0, SITE, bytes(32), bytes(32), len(payload), bytes(32), 10_000)
     offer = Offer(header=to_wire(Envelope(header, bytes(65))), leaves=to_leaves(payload))
-    frames = [Frame(offer=offer), *(Frame(segment=Segment(data=bytes(s))) for s in segments.split(payload))]
-    return sum(4 + frame.ByteSize() for frame in frames)
+    announced = (Frame(segment=Segment(index=index)) for index in range(segments.count(len(payload))))
+    frames = [Frame(offer=offer), *announced, Frame(sent=Sent())]
+    return sum(len(pack(frame)) for frame in frames) + len(payload)
 
 
 def ratios() -> list[Figure]:

@@ -1,15 +1,16 @@
-"""A cap on what a site sends: a token bucket shared by all its connections."""
+"""A cap on what a site sends: a token bucket shared by all its connections, whether they are awaited or in threads."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 SLICE_BYTES = 2**16
 _BURST_SECONDS = 0.1
-_MOMENT_SECONDS = 0.001  # timers may ring a little early
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,34 @@ class TokenBucket:
     So a slice that goes up to 0.1 s late, because the machine is busy, is made up for at any rate.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, clock: Callable[[], float] = time.monotonic) -> None:
         """`schedule` is asked at the first byte, and again whenever what it said has run out."""
         self._schedule = schedule
+        self._clock = clock
         self._bytes_per_second: float | None = None
-        self._tokens = self._burst = 0.0
+        self._tokens = self._burst = 0.0  # below zero: promised, and to be waited for
         self._filled_at = 0.0
         self._until = -math.inf
-        self._turn = asyncio.Lock()
+        self._lock = threading.Lock()
+
+    def reserve(self, count: int) -> float:
+        """Seconds to wait before `count` bytes (at most a slice) may be sent; first come, first served."""
+        with self._lock:
+            rate = self._fill()
+            if rate is None:
+                return 0.0
+            self._tokens -= count
+            return max(0.0, -self._tokens / rate)
 
     async def take(self, count: int) -> None:
-        """Wait until `count` bytes (at most a slice) may be sent; first come, first served."""
-        async with self._turn:
-            waited = False
-            while (rate := self._fill()) is not None and self._tokens < count and not waited:
-                missing = (count - self._tokens) / rate
-                left = self._until - asyncio.get_running_loop().time()
-                waited = missing <= left  # otherwise at another rate from then on
-                await asyncio.sleep(missing if waited else max(left, _MOMENT_SECONDS))
-            self._tokens -= count
+        """Wait until `count` bytes (at most a slice) may be sent."""
+        seconds = self.reserve(count)
+        if seconds:
+            await asyncio.sleep(seconds)
 
     def _fill(self) -> float | None:
         """Add what has come since the last time, each part at the rate that held; the rate now, in bytes per second."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         if now >= self._until:
             self._add(self._until)
             self._change(self._schedule(), now)

@@ -74,11 +74,17 @@ class Message:
 
 @dataclass(frozen=True)
 class SiteUpdate:
-    """A whole update, every byte of it checked against the root in the signed header."""
+    """A whole update, every byte of it checked against the root in the signed header.
+
+    Attributes:
+        message: the signed header as it came.
+        header: its body.
+        payload: read-only; of another site's update it may lie in a file, which is there as long as this is held.
+    """
 
     message: Message
     header: UpdateHeader
-    payload: bytes
+    payload: bytes | memoryview
 
     @property
     def site(self) -> str:

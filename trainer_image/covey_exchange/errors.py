@@ -69,6 +69,10 @@ class PeerRefused(ExchangeError):
         self.reason = reason
 
 
+class ScratchFailed(ExchangeError):
+    """This site cannot keep what comes: its scratch volume is full or broken."""
+
+
 class UpdateUnavailable(ExchangeError):
     """No reachable participant holds the update."""
 

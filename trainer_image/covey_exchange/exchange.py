@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
 
 from covey_chain.signing import Domain
 from covey_chain.types import UpdateHeader
@@ -13,14 +14,22 @@ from covey_exchange import segments
 from covey_exchange.connection import Connection
 from covey_exchange.egress import Schedule, TokenBucket, steady
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
-from covey_exchange.errors import MessageRefused, PeerUnreachable, ProtocolViolation, Refusal
+from covey_exchange.errors import (
+    MessageRefused,
+    PeerRefused,
+    PeerUnreachable,
+    ProtocolViolation,
+    Refusal,
+    ScratchFailed,
+)
 from covey_exchange.gossip import Gossip, MessageLog
 from covey_exchange.limits import Limits
 from covey_exchange.messages import Envelope, from_wire
 from covey_exchange.payload import Payload, to_leaves
-from covey_exchange.proto.wire_pb2 import Frame, Pong, Signed
+from covey_exchange.proto.wire_pb2 import Frame, Leaves, Pong, Signed
 from covey_exchange.requests import Handler, Requests
 from covey_exchange.ring import Ring
+from covey_exchange.scratch import Scratch
 from covey_exchange.tls import TlsFiles
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
@@ -48,6 +57,7 @@ class Exchange:
         max_update_bytes: int,
         egress: Schedule | None = None,
         limits: Limits | None = None,
+        scratch: Path | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
@@ -61,6 +71,7 @@ class Exchange:
             max_update_bytes: length that no update may exceed (`codec.max_bytes`).
             egress: cap on what is sent, which may change with time; None for none.
             limits: bounds on time, size and number.
+            scratch: folder for what is longer than 1 MiB while it is here; the system's for temporary files if None.
 
         Raises:
             ValueError: `site` is none of `peers`, or `listen` is malformed.
@@ -75,15 +86,16 @@ class Exchange:
         )
         self._messages = MessageLog(self._limits.messages_per_site)
         self._gossip = Gossip(self._transport, self._messages, self._limits, self.traffic)
-        self._requests = Requests(self._transport, self.traffic)
+        room = Scratch(scratch)
+        self._requests = Requests(self._transport, self.traffic, room)
         self._ring = Ring(
             site,
             self._transport,
             self._gossip,
-            self._requests,
             self._limits,
             self.traffic,
             max_update_bytes,
+            room,
             self._admit,
             self._inbox.put_nowait,
         )
@@ -155,8 +167,13 @@ class Exchange:
         self._messages.append(message, None)
         return message
 
-    def offer(self, envelope: Envelope, payload: bytes) -> Message:
+    def offer(self, envelope: Envelope, payload: bytes, leaves: Sequence[bytes] | None = None) -> Message:
         """Broadcast the header of one's own update and put the update on the ring; again after a restart.
+
+        Args:
+            envelope: the signed header.
+            payload: the update.
+            leaves: `segments.leaves(payload)`, if that has been computed for the header; believed.
 
         Raises:
             MessageRefused: the header is not by this site, or not valid.
@@ -166,10 +183,10 @@ class Exchange:
         header = message.body
         if not isinstance(header, UpdateHeader):
             raise ValueError(f"a {type(header).__name__} is no header of an update")
-        leaves = to_leaves(payload)
-        if header.length != leaves.length or header.root != segments.merkle_root(leaves.leaf):
+        known = to_leaves(payload) if leaves is None else Leaves(length=len(payload), leaf=leaves)
+        if header.length != known.length or header.root != segments.merkle_root(known.leaf):
             raise ValueError("the header has another length or root than the payload")
-        self._ring.offer(message, header, Payload(leaves, payload))
+        self._ring.offer(message, header, Payload(known, data=payload))
         self._messages.append(message, None)
         return message
 
@@ -255,6 +272,8 @@ class Exchange:
                         await connection.send(Frame(pong=Pong()))
                     case "offer":
                         await self._ring.receive(connection, frame.offer)
+                    case "want":
+                        await self._ring.give(connection, frame.want.digest)
                     case "request":
                         await self._requests.answer(connection, frame.request)
                     case other:
@@ -262,8 +281,10 @@ class Exchange:
         except ProtocolViolation as violation:
             self.traffic.refuse(violation.site, violation.refusal, str(violation))
             await connection.refuse(violation.refusal)
-        except PeerUnreachable as end:
+        except (PeerUnreachable, PeerRefused) as end:
             _log.debug("%s", end)
+        except ScratchFailed as problem:
+            _log.error("cannot keep what %s sends: %s", connection.site, problem)
 
     def _hear(self, signed: Signed, source: str) -> bool:
         """Take a gossiped message in; True if it had to be refused."""

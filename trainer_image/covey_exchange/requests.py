@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from covey_exchange import segments
+from covey_exchange.bulk import receive_segments, send_segments
 from covey_exchange.connection import Connection
 from covey_exchange.errors import PeerRefused, ProtocolViolation, Refusal
 from covey_exchange.payload import Payload, check_leaves, to_leaves
 from covey_exchange.proto.wire_pb2 import Frame, Request, Response
+from covey_exchange.scratch import Scratch
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
 
@@ -21,8 +24,9 @@ Handler = Callable[[str, bytes], Awaitable[bytes | None]]
 class Requests:
     """Asks peers and answers them."""
 
-    def __init__(self, transport: Transport, traffic: Traffic) -> None:
+    def __init__(self, transport: Transport, traffic: Traffic, scratch: Scratch) -> None:
         self._transport = transport
+        self._scratch = scratch
         self._traffic = traffic
         self._handlers: dict[str, Handler] = {}
 
@@ -47,13 +51,14 @@ class Requests:
                 if frame.WhichOneof("body") != "response":
                     raise ProtocolViolation(site, Refusal.OUT_OF_ORDER, f"no response to {kind}")
                 check_leaves(frame.response.leaves, site, limit_bytes, root)
-                payload = Payload(frame.response.leaves)
-                for index in range(len(payload.leaves.leaf)):
-                    payload.put(index, await connection.receive_segment(), site)
+                payload = Payload(frame.response.leaves, scratch=self._scratch)
+                await connection.bulk(lambda line: receive_segments(line, payload), payload.wake)
+                if not payload.complete:
+                    raise ProtocolViolation(site, Refusal.OUT_OF_ORDER, f"an end before all of {kind} has come")
             except ProtocolViolation as error:
                 self._traffic.refuse(site, error.refusal, str(error))
                 raise
-            return payload.data()
+            return bytes(payload.data())
 
     async def answer(self, connection: Connection, request: Request) -> None:
         """Answer one request on an accepted connection."""
@@ -65,6 +70,7 @@ class Requests:
         if data is None:
             await connection.refuse("not here")
             return
-        await connection.send(Frame(response=Response(leaves=to_leaves(data))))
-        for segment in segments.split(data):
-            await connection.send_segment(segment)
+        payload = Payload(await asyncio.to_thread(to_leaves, data), data=data)
+        await connection.send(Frame(response=Response(leaves=payload.leaves)))
+        due = deque(range(payload.count))
+        await connection.bulk(lambda line: send_segments(line, payload, due), payload.wake)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 SEGMENT_BYTES = 2**20
-_LEAF, _NODE = b"\x00", b"\x01"
+LEAF, _NODE = b"\x00", b"\x01"  # what goes before
 
 
 def count(length: int) -> int:
@@ -32,7 +32,7 @@ def split(payload: bytes | memoryview) -> Iterator[memoryview]:
 
 def leaf(segment: bytes | memoryview) -> bytes:
     """Leaf hash of one segment."""
-    digest = hashlib.sha256(_LEAF)
+    digest = hashlib.sha256(LEAF)
     digest.update(segment)
     return digest.digest()
 

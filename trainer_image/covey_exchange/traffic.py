@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,6 +22,17 @@ class PeerTraffic:
     bytes_received: int = 0
     reconnects: int = 0
     refused: Counter[Refusal] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def sent(self, count: int) -> None:
+        """Add bytes that went out; from any thread."""
+        with self._lock:
+            self.bytes_sent += count
+
+    def received(self, count: int) -> None:
+        """Add bytes that came in; from any thread."""
+        with self._lock:
+            self.bytes_received += count
 
 
 class Traffic:

@@ -20,12 +20,11 @@ from covey_exchange.envelope import Peer
 from covey_exchange.errors import PeerRefused, PeerUnreachable, ProtocolViolation, Refusal, UnknownPeer
 from covey_exchange.limits import Limits
 from covey_exchange.proto.wire_pb2 import Frame, Hello
-from covey_exchange.segments import SEGMENT_BYTES
+from covey_exchange.stream import TlsStream, connect
 from covey_exchange.tls import TlsFiles, Trust, refusal_of
 from covey_exchange.traffic import STRANGER, Traffic
 
-PROTOCOL = 1
-_SHUTDOWN_SECONDS = 2.0
+PROTOCOL = 2
 _log = logging.getLogger(__name__)
 
 Serve = Callable[[Connection], Awaitable[None]]
@@ -84,8 +83,11 @@ class Transport:
         """Replace the participants to talk to; all connections are ended, so that changed keys count at once."""
         self._peers = {peer.address: peer for peer in peers}
         self._trust = Trust(self._files, self._peers.values())
-        for connections in (*self._accepted.values(), *self._idle.values()):
-            for connection in list(connections):
+        for accepted in self._accepted.values():
+            for connection in accepted:
+                connection.abort()
+        for idle in self._idle.values():
+            for connection in idle:
                 self._background.start(connection.close(), "close connection")
         self._idle.clear()
 
@@ -158,23 +160,16 @@ class Transport:
         try:
             host, port = host_and_port(peer.endpoint)
             async with asyncio.timeout(limits.connect_seconds):
-                reader, writer = await asyncio.open_connection(
-                    host,
-                    port,
-                    limit=SEGMENT_BYTES,
-                    ssl=self._trust.client,
-                    ssl_handshake_timeout=limits.connect_seconds,
-                    ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
-                )
+                stream = await _secured(await connect(host, port), self._trust.client, server=False)
         except ssl.SSLError as error:
             refusal = refusal_of(error)
             self._traffic.refuse(site, refusal, f"at {peer.endpoint}")
             raise PeerRefused(site, f"at {peer.endpoint}: {refusal}") from error
         except (OSError, TimeoutError, ValueError) as error:
             raise PeerUnreachable(site, f"at {peer.endpoint}: {error or type(error).__name__}") from error
-        connection = Connection(site, reader, writer, self._traffic.of(site), self._egress, limits)
+        connection = Connection(site, stream, self._traffic.of(site), self._egress, limits)
         try:
-            found = self._identify(writer)
+            found = self._identify(stream)
             if found != site:
                 self._traffic.refuse(site, Refusal.WRONG_KEY, f"at {peer.endpoint} answers {found}")
                 raise PeerRefused(site, f"at {peer.endpoint}: {Refusal.WRONG_KEY} ({found})")
@@ -231,27 +226,17 @@ class Transport:
                 await connection.close()
 
     async def _identified(self, accepted: socket.socket) -> Connection | None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=SEGMENT_BYTES)
-        protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol,
-                accepted,
-                ssl=self._trust.server,
-                ssl_handshake_timeout=2 * self._limits.handshake_seconds,  # the time for all of it ends first
-                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
-            )
+            stream = await _secured(accepted, self._trust.server, server=True)
         except OSError as error:
             self._traffic.refuse(STRANGER, refusal_of(error), str(error))
             return None
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        site = self._identify(writer)
+        site = self._identify(stream)
         if site is None:
             self._traffic.refuse(STRANGER, Refusal.WRONG_KEY)
-            writer.close()
+            await stream.close(0)
             return None
-        return Connection(site, reader, writer, self._traffic.of(site), self._egress, self._limits)
+        return Connection(site, stream, self._traffic.of(site), self._egress, self._limits)
 
     async def _greet(self, connection: Connection) -> bool:
         """Answer the peer's Hello; False (with the reason sent) if it is not for us."""
@@ -286,12 +271,22 @@ class Transport:
     def _hello_of(self, site: str) -> Hello:
         return Hello(protocol=PROTOCOL, task_id=self._hello.hello.task_id, site=to_canonical_address(site))
 
-    def _identify(self, writer: asyncio.StreamWriter) -> str | None:
+    def _identify(self, stream: TlsStream) -> str | None:
         """The participant on the other side, by the key of its certificate."""
-        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True)
+        certificate = stream.certificate
         if certificate is None:
             return None
         with suppress(ValueError):
             return self._trust.site_of(certificate)
         return None
+
+
+async def _secured(connected: socket.socket, context: ssl.SSLContext, *, server: bool) -> TlsStream:
+    """TLS on a connected socket, which is closed if there is none to be had."""
+    stream = TlsStream(connected, context, server=server)
+    try:
+        await stream.handshake()
+    except BaseException:
+        await stream.close(0)
+        raise
+    return stream

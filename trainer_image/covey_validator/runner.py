@@ -264,6 +264,7 @@ class Runner:
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(node.store.put_update, self.round, payload, residual)
+        leaves = await asyncio.to_thread(segments.leaves, payload)
         header = UpdateHeader(
             task_id=setting.task_id,
             round=self.round,
@@ -272,11 +273,11 @@ class Runner:
             base=setting.base,
             codec=setting.codec,
             length=len(payload),
-            root=segments.payload_root(payload),
+            root=segments.merkle_root(leaves),
             samples=samples,
         )
         message = node.sign(header)
-        node.exchange.offer(message.envelope, payload)
+        node.exchange.offer(message.envelope, payload, leaves)
         node.progress.raw_bytes += 4 * node.manifest.parameters
         node.progress.payload_bytes += len(payload)
         await self._feed_update(SiteUpdate(message, header, payload))

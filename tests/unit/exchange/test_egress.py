@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+import threading
 from collections.abc import Coroutine, Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -55,7 +56,7 @@ def test_the_cap_is_used_and_kept_within_five_percent(megabits: float, connectio
     slices = int(30 * megabits * 1e6 / 8 / SLICE_BYTES)  # half a minute, which begins with a burst
 
     async def rate() -> float:
-        bucket = TokenBucket(steady(megabits * 1e6))
+        bucket = TokenBucket(steady(megabits * 1e6), asyncio.get_running_loop().time)
         loop = asyncio.get_running_loop()
         left = iter(range(slices))
         sent = count()
@@ -72,9 +73,34 @@ def test_the_cap_is_used_and_kept_within_five_percent(megabits: float, connectio
     assert run(rate(), late_seconds) == pytest.approx(megabits, rel=0.05)
 
 
+@pytest.mark.parametrize("megabits", [10, 100])
+def test_threads_and_tasks_share_one_cap(megabits: float) -> None:
+    """A thread that waits as long as it is told; its time is made up, so that nothing is slept away."""
+    now = 0.0
+    step = threading.Barrier(4)
+    bucket = TokenBucket(steady(megabits * 1e6), lambda: now)
+    slices = int(10 * megabits * 1e6 / 8 / SLICE_BYTES) // 4
+    waits = [0.0] * 4
+
+    def send(index: int) -> None:
+        nonlocal now
+        for _ in range(slices):
+            waits[index] = bucket.reserve(SLICE_BYTES)
+            if step.wait() == 0:
+                now += max(waits)
+            step.wait()
+
+    threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4 * slices * SLICE_BYTES * 8 / now / 1e6 == pytest.approx(megabits, rel=0.05)
+
+
 def test_after_a_silence_only_a_tenth_of_a_second_comes_at_once() -> None:
     async def burst() -> float:
-        bucket = TokenBucket(steady(100e6))
+        bucket = TokenBucket(steady(100e6), asyncio.get_running_loop().time)
         await bucket.take(1)
         await asyncio.sleep(60)
         loop = asyncio.get_running_loop()
@@ -89,7 +115,7 @@ def test_after_a_silence_only_a_tenth_of_a_second_comes_at_once() -> None:
 
 def test_without_a_cap_nothing_waits() -> None:
     async def free() -> float:
-        bucket = TokenBucket(steady(None))
+        bucket = TokenBucket(steady(None), asyncio.get_running_loop().time)
         for _ in range(1000):
             await bucket.take(SLICE_BYTES)
         return asyncio.get_running_loop().time()
@@ -132,7 +158,7 @@ def test_each_side_of_a_boundary_has_its_own_rate_within_five_percent(late_secon
 
     async def day() -> list[tuple[float, float]]:
         loop = asyncio.get_running_loop()
-        bucket = TokenBucket(lambda: settings.egress(seven + timedelta(seconds=loop.time())))
+        bucket = TokenBucket(lambda: settings.egress(seven + timedelta(seconds=loop.time())), loop.time)
         rates = []
         for boundary in (3600.0, 3 * 3600.0, 11 * 3600.0):
             await asyncio.sleep(boundary - 30 - loop.time())
@@ -149,7 +175,7 @@ def test_a_cap_that_begins_takes_hold_at_once_and_one_that_ends_lets_go() -> Non
 
     async def half_a_minute() -> list[float]:
         loop = asyncio.get_running_loop()
-        bucket = TokenBucket(lambda: next(rates))
+        bucket = TokenBucket(lambda: next(rates), asyncio.get_running_loop().time)
         for _ in range(1000):
             await bucket.take(SLICE_BYTES)
         free = loop.time()

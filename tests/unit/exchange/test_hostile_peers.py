@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,60 +12,19 @@ from pathlib import Path
 import pytest
 from covey_chain.types import Vote
 from covey_exchange.errors import PeerRefused, Refusal
-from covey_exchange.exchange import Exchange
 from covey_exchange.messages import to_wire
 from covey_exchange.payload import to_leaves
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Hello, Offer, Ping, Segment
 from covey_exchange.segments import SEGMENT_BYTES
-from covey_exchange.tls import TlsFiles, key_hash
+from covey_exchange.tls import key_hash
 from covey_exchange.traffic import STRANGER
+from covey_exchange.transport import PROTOCOL
 from covey_operator.keys import CERTIFICATE_DAYS
 from eth_utils.address import to_canonical_address
-from town import QUICK, TASK, Inbox, Site, Town, counted, free_port, make_certificate, with_endpoint
+from raw import raw
+from town import QUICK, TASK, Inbox, Town, counted, free_port, make_certificate, with_endpoint
 
 Towns = Callable[[int], Town]
-
-
-class Raw:
-    """A hand-driven connection with the credentials of a site."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    def send(self, frame: Frame) -> None:
-        body = frame.SerializeToString()
-        self.writer.write(len(body).to_bytes(4, "big") + body)
-
-    async def receive(self) -> Frame:
-        async with asyncio.timeout(30):
-            length = int.from_bytes(await self.reader.readexactly(4), "big")
-            return Frame.FromString(await self.reader.readexactly(length))
-
-    async def greet(self, site: Site, task: bytes = TASK) -> Frame:
-        self.send(Frame(hello=Hello(protocol=1, task_id=task, site=to_canonical_address(site.address))))
-        return await self.receive()
-
-    async def ended(self) -> None:
-        """Wait until the other side has closed."""
-        async with asyncio.timeout(30):
-            try:
-                while await self.reader.read(2**16):
-                    pass
-            except OSError:
-                return
-
-
-@asynccontextmanager
-async def raw(exchange: Exchange, files: TlsFiles | None) -> AsyncIterator[Raw]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if files is not None:
-        context.load_cert_chain(files.certificate, files.key)
-    reader, writer = await asyncio.open_connection("127.0.0.1", exchange.port, ssl=context)
-    try:
-        yield Raw(reader, writer)
-    finally:
-        writer.transport.abort()
 
 
 async def test_a_certificate_of_no_participant_is_refused(town: Towns, tmp_path: Path) -> None:
@@ -133,14 +90,14 @@ async def test_another_participant_at_the_endpoint_is_refused(town: Towns) -> No
 async def test_a_hello_for_another_is_refused_with_its_reason(town: Towns, what: str) -> None:
     two = town(2)
     exchange = await two.run(two.sites[0])
-    hello = Hello(protocol=1, task_id=TASK, site=to_canonical_address(two.sites[1].address))
+    hello = Hello(protocol=PROTOCOL, task_id=TASK, site=to_canonical_address(two.sites[1].address))
     refusal = {"task": Refusal.WRONG_TASK, "site": Refusal.WRONG_SITE, "protocol": Refusal.WRONG_PROTOCOL}[what]
     if what == "task":
         hello.task_id = bytes(32)
     elif what == "site":
         hello.site = to_canonical_address(two.sites[0].address)
     else:
-        hello.protocol = 2
+        hello.protocol = PROTOCOL + 1
     async with raw(exchange, two.sites[1].files) as connection:
         connection.send(Frame(hello=hello))
         assert (await connection.receive()).refused.reason == refusal
@@ -169,7 +126,7 @@ async def test_noise_and_frames_out_of_order_end_the_connection(town: Towns) -> 
         async with raw(exchange, two.sites[1].files) as connection:
             await connection.greet(two.sites[1])
             if data is None:
-                connection.send(Frame(segment=Segment(data=b"x")))
+                connection.send(Frame(segment=Segment(index=0)))
             else:
                 connection.writer.write(data)
             assert (await connection.receive()).refused.reason == refusal
@@ -225,8 +182,8 @@ async def test_a_tampered_segment_is_refused_and_the_true_update_still_comes(tow
         await forwarder.greet(c)
         forwarder.send(Frame(offer=Offer(header=to_wire(header), leaves=to_leaves(payload))))
         assert (await forwarder.receive()).answer.kind == Answer.KIND_WANT
-        forwarder.send(Frame(segment=Segment(data=bytes(tampered[:SEGMENT_BYTES]))))
-        forwarder.send(Frame(segment=Segment(data=bytes(tampered[SEGMENT_BYTES:]))))
+        forwarder.send(Frame(segment=Segment(index=0)), tampered[:SEGMENT_BYTES])
+        forwarder.send(Frame(segment=Segment(index=1)), tampered[SEGMENT_BYTES:])
         assert (await forwarder.receive()).refused.reason == Refusal.CORRUPT_SEGMENT
     assert receiver.traffic.of(c.address).refused[Refusal.CORRUPT_SEGMENT] == 1
     origin.offer(header, payload)

@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from covey_chain.signing import Domain, address_of, new_key
 from covey_chain.types import Signable, UpdateHeader
-from covey_exchange.egress import Schedule
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
 from covey_exchange.errors import Refusal
 from covey_exchange.exchange import Exchange
@@ -123,9 +123,7 @@ class Town:
     def peers(self) -> list[Peer]:
         return [site.peer for site in self.sites]
 
-    def exchange(
-        self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, egress: Schedule | None = None
-    ) -> Exchange:
+    def exchange(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: Any) -> Exchange:
         return Exchange(
             domain=DOMAIN,
             task_id=TASK,
@@ -135,13 +133,11 @@ class Town:
             listen=site.peer.endpoint,
             max_update_bytes=MAX_UPDATE_BYTES,
             limits=limits,
-            egress=egress,
+            **more,
         )
 
-    async def run(
-        self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, egress: Schedule | None = None
-    ) -> Exchange:
-        exchange = self.exchange(site, peers, limits, egress)
+    async def run(self, site: Site, peers: list[Peer] | None = None, limits: Limits = QUICK, **more: Any) -> Exchange:
+        exchange = self.exchange(site, peers, limits, **more)
         await exchange.start()
         self._stack.push_async_callback(exchange.close)
         return exchange

@@ -72,7 +72,7 @@ class Codec(Protocol):
         """Bytes of finite float32 tensors, and the update that they decode to."""
         ...
 
-    def decode(self, payload: bytes, site: str) -> Update:
+    def decode(self, payload: bytes | memoryview, site: str) -> Update:
         """The update, or a `DecodeError` that names the site; never anything else."""
         ...
 
@@ -128,7 +128,7 @@ def encode(
     return payload
 
 
-def decode(payload: bytes, spec: CodecSpec, manifest: Manifest, site: str) -> Update:
+def decode(payload: bytes | memoryview, spec: CodecSpec, manifest: Manifest, site: str) -> Update:
     """The update behind a payload: tensor name -> `Sparse` or dense float32 array.
 
     Args:

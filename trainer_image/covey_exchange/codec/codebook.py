@@ -68,7 +68,7 @@ def write(codebook: Codebook) -> bytes:
     return np.array([codebook.low, codebook.high], dtype="<f4").tobytes()
 
 
-def read(data: bytes, high: NDArray[np.bool_], site: str, tensor: str | None) -> Array:
+def read(data: bytes | memoryview, high: NDArray[np.bool_], site: str, tensor: str | None) -> Array:
     """The magnitude of each value, given which of them take the high level; raises a `DecodeError`.
 
     Levels are finite, not subnormal, not negative, and low <= high; two different levels are both used; of two equal

@@ -42,7 +42,7 @@ class Dense:
             sent[tensor.name] = np.asarray(value, dtype=np.float32)
         return b"".join(parts), sent
 
-    def decode(self, payload: bytes, site: str) -> Update:
+    def decode(self, payload: bytes | memoryview, site: str) -> Update:
         """Inverse of `compress`; raises a `DecodeError` for anything that `compress` cannot have made."""
         if len(payload) != self.max_bytes:
             kind = WrongLength if len(payload) < self.max_bytes else TrailingBytes

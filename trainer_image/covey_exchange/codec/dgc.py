@@ -101,7 +101,7 @@ class Dgc:
             sent |= self._split(joined, signed(levels, signs))
         return b"".join((bytes(head), *self.streams.write(signs, highs, gaps, self.kernels))), sent
 
-    def decode(self, payload: bytes, site: str) -> Update:
+    def decode(self, payload: bytes | memoryview, site: str) -> Update:
         """Inverse of `compress`; raises a `DecodeError` for anything that `compress` cannot have made."""
         self.streams.check_length(payload, MAGIC, site)
         signs, highs, gaps = self.streams.read(payload, lambda _: None, site, self.kernels)

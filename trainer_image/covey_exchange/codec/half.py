@@ -17,7 +17,7 @@ def write(flat: Array) -> tuple[bytes, Array]:
     return half.astype("<f2").tobytes(), half.astype(np.float32)
 
 
-def read(data: bytes, tensor: TensorSpec, site: str) -> Array:
+def read(data: bytes | memoryview, tensor: TensorSpec, site: str) -> Array:
     """Inverse of `write`, in the tensor's shape; raises a `DecodeError`."""
     half = np.frombuffer(data, dtype="<f2")
     if not np.isfinite(half).all():

@@ -63,7 +63,7 @@ class Int8:
             sent[tensor.name] = kept.reshape(tensor.shape)
         return b"".join(parts), sent
 
-    def decode(self, payload: bytes, site: str) -> Update:
+    def decode(self, payload: bytes | memoryview, site: str) -> Update:
         """Inverse of `compress`; raises a `DecodeError` for anything that `compress` cannot have made."""
         if len(payload) != self.max_bytes:
             kind = WrongLength if len(payload) < self.max_bytes else TrailingBytes
@@ -105,7 +105,7 @@ def _scales(flat: Array) -> Array:
     return np.where(quotients < _SCALE_MIN, np.float32(0), np.minimum(rounded, _SCALE_MAX))
 
 
-def _read(data: bytes, tensor: TensorSpec, site: str) -> Array:
+def _read(data: bytes | memoryview, tensor: TensorSpec, site: str) -> Array:
     name, split = tensor.name, _chunks(tensor.elements) * SCALE_BYTES
     scales = np.frombuffer(data[:split], dtype="<f4").astype(np.float32)
     numbers = np.frombuffer(data[split:], dtype=np.int8)

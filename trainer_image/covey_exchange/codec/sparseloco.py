@@ -76,7 +76,7 @@ class SparseLoCo:
             sent[name] = Sparse(positions, signed(levels, signs[part]), shape)
         return b"".join((bytes(head), *streams.write(signs, highs, gaps, self.kernels))), sent
 
-    def decode(self, payload: bytes, site: str) -> Update:
+    def decode(self, payload: bytes | memoryview, site: str) -> Update:
         """Inverse of `compress`; raises a `DecodeError` for anything that `compress` cannot have made."""
         layout = self.layout
         layout.streams.check_length(payload, MAGIC, site)

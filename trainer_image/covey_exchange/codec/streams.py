@@ -65,7 +65,7 @@ class Streams:
             *(s.tobytes() for s in kernels.pack(gaps, self.rice_bits)),
         ]
 
-    def check_length(self, payload: bytes, magic: bytes, site: str) -> None:
+    def check_length(self, payload: bytes | memoryview, magic: bytes, site: str) -> None:
         """Before anything is read: a possible length, and the codec's first bytes; raises a `DecodeError`."""
         if len(payload) < self.min_bytes:
             raise WrongLength(site, None, f"{len(payload)} bytes, at least {self.min_bytes} are needed")
@@ -75,7 +75,7 @@ class Streams:
             raise NonCanonical(site, None, f"begins with {payload[: len(magic)].hex()}, not {magic.hex()}")
 
     def read(
-        self, payload: bytes, tensor_of: Callable[[int], str | None], site: str, kernels: Kernels
+        self, payload: bytes | memoryview, tensor_of: Callable[[int], str | None], site: str, kernels: Kernels
     ) -> tuple[Flags, Flags, Integers]:
         """Signs, magnitude bits and gaps, as many as there are kept elements; raises a `DecodeError`.
 

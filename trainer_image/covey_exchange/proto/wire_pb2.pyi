@@ -9,8 +9,12 @@ dialling side speaks and the other side answers:
   Signed                                      no answer; gossip
   Ping                                        -> Pong
   Offer    -> Answer{HAVE | REFUSED}
-  Offer    -> Answer{WANT}, Segment*           -> Answer{HAVE | REFUSED}
-  Request                                     -> Response, Segment* | Refused
+  Offer    -> Answer{WANT}, segments           -> Answer{HAVE | WANT}
+  Want                                         -> Offer, and on as above with the sides exchanged | Refused
+  Request                                      -> Response, segments | Refused
+
+where segments are: (Segment and then its bytes as they are | Ping)*, Sent. An update may be offered over several
+connections at once; each then carries other segments of it.
 
 Addresses are 20 bytes, hashes 32 bytes, signatures 65 bytes (r, s, v), uint256 is 32 bytes big-endian.
 """
@@ -45,6 +49,8 @@ class Frame(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     SEGMENT_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    WANT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -65,6 +71,10 @@ class Frame(_message.Message):
     def segment(self) -> Global___Segment: ...
     @_builtins.property
     def refused(self) -> Global___Refused: ...
+    @_builtins.property
+    def sent(self) -> Global___Sent: ...
+    @_builtins.property
+    def want(self) -> Global___Want: ...
     def __init__(
         self,
         *,
@@ -78,12 +88,14 @@ class Frame(_message.Message):
         response: Global___Response | None = ...,
         segment: Global___Segment | None = ...,
         refused: Global___Refused | None = ...,
+        sent: Global___Sent | None = ...,
+        want: Global___Want | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "hello", b"hello", "offer", b"offer", "ping", b"ping", "pong", b"pong", "refused", b"refused", "request", b"request", "response", b"response", "segment", b"segment", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "hello", b"hello", "offer", b"offer", "ping", b"ping", "pong", b"pong", "refused", b"refused", "request", b"request", "response", b"response", "segment", b"segment", "sent", b"sent", "signed", b"signed", "want", b"want"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "hello", b"hello", "offer", b"offer", "ping", b"ping", "pong", b"pong", "refused", b"refused", "request", b"request", "response", b"response", "segment", b"segment", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "body", b"body", "hello", b"hello", "offer", b"offer", "ping", b"ping", "pong", b"pong", "refused", b"refused", "request", b"request", "response", b"response", "segment", b"segment", "sent", b"sent", "signed", b"signed", "want", b"want"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "signed", "ping", "pong", "offer", "answer", "request", "response", "segment", "refused"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "signed", "ping", "pong", "offer", "answer", "request", "response", "segment", "refused", "sent", "want"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -558,22 +570,22 @@ class Answer(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    NEXT_SEGMENT_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     kind: Global___Answer.Kind.ValueType
     reason: _builtins.str
     """of a refusal"""
-    next_segment: _builtins.int
-    """of KIND_WANT: the first segment that is still needed"""
+    missing: _builtins.bytes
+    """of KIND_WANT: bit i (of byte i / 8, the lowest first) is set if segment i is needed"""
     def __init__(
         self,
         *,
         kind: Global___Answer.Kind.ValueType = ...,
         reason: _builtins.str = ...,
-        next_segment: _builtins.int = ...,
+        missing: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "next_segment", b"next_segment", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "missing", b"missing", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -625,24 +637,62 @@ Global___Response: _TypeAlias = Response  # noqa: Y015
 
 @_typing.final
 class Segment(_message.Message):
-    """The next 1 MiB (the last one may be shorter)."""
+    """Announces one segment, whose bytes come next: 1 MiB (the last one may be shorter), in no frame."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    DATA_FIELD_NUMBER: _builtins.int
-    data: _builtins.bytes
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
     def __init__(
         self,
         *,
-        data: _builtins.bytes = ...,
+        index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Segment: _TypeAlias = Segment  # noqa: Y015
+
+@_typing.final
+class Sent(_message.Message):
+    """All segments that were to come over this connection have been sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sent: _TypeAlias = Sent  # noqa: Y015
+
+@_typing.final
+class Want(_message.Message):
+    """Asks for an update by the EIP-712 digest of its header."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Want: _TypeAlias = Want  # noqa: Y015
 
 @_typing.final
 class Refused(_message.Message):
