@@ -15,7 +15,9 @@ from typing import Generic, TypeVar
 
 INITIAL_WINDOW_BYTES = 10 * 1448  # RFC 6928
 WINDOW_BYTES_MAX = 6 * 2**20  # what Linux lets a receive buffer grow to
-IDLE_SECONDS_MIN = 0.2  # the least retransmission timeout; after so long a silence the window starts anew (RFC 2861)
+IDLE_SECONDS_MIN = (
+    0.2  # the least retransmission timeout; after each that passes in silence the window halves (RFC 2861)
+)
 
 Item = TypeVar("Item")
 
@@ -146,8 +148,9 @@ class Pipe(Generic[Item]):
     def take(self, limit: int) -> int:
         """It is our turn: how many bytes leave now."""
         now = self._clock.now
-        if self._in_flight == 0 and now - self._last > IDLE_SECONDS_MIN + 2 * self._delay:
-            self._window = self._giver.line.initial_window_bytes
+        if self._in_flight == 0:
+            timeouts = int((now - self._last) / (IDLE_SECONDS_MIN + 2 * self._delay))
+            self._window = max(self._window >> min(timeouts, 64), self._giver.line.initial_window_bytes)
         size = min(limit, self._written - self._taken, self._window - self._in_flight)
         self._taken += size
         self._in_flight += size
