@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from covey_exchange import segments
-from covey_exchange.connection import LENGTH_BYTES
+from covey_exchange.frames import LENGTH_BYTES
 from covey_exchange.messages import Envelope, to_wire
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Leaves, Offer, Segment
 
@@ -78,8 +78,7 @@ def offer_bytes(header: Envelope, update_bytes: int) -> int:
 def segment_bytes(update_bytes: int) -> list[int]:
     """Of the frames that carry an update."""
     sizes = [segments.size(update_bytes, index) for index in range(segments.count(update_bytes))]
-    frames = {size: _frame(Frame(segment=Segment(data=bytes(size)))) for size in set(sizes)}
-    return [frames[size] for size in sizes]
+    return [_frame(Frame(segment=Segment(index=index))) + size for index, size in enumerate(sizes)]
 
 
 WANT_BYTES = LENGTH_BYTES + Frame(answer=Answer(kind=Answer.KIND_WANT)).ByteSize()

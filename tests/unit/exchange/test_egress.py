@@ -188,4 +188,4 @@ def test_a_cap_that_begins_takes_hold_at_once_and_one_that_ends_lets_go() -> Non
     free, capped, end = run(half_a_minute(), 0)
     assert free == 0
     assert capped == pytest.approx(8, rel=0.05)
-    assert end == pytest.approx(20, abs=0.1)
+    assert end == pytest.approx(20, abs=0.25)  # each of three connections had been promised a slice
