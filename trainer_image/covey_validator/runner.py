@@ -122,8 +122,13 @@ class Runner:
 
     @property
     def waited_seconds(self) -> float:
-        """How long the round has waited for nothing but the votes of others."""
-        waits = self._state.phase in OTHERS_TURN and not self.is_overtaken
+        """How long the round has waited for nothing but the votes of others.
+
+        Until its deadline others may rightly still be getting the updates that we have.
+        """
+        phase, elapsed = self._state.phase, self._state.elapsed
+        early = phase is Phase.AGREEING_UPDATES and Deadline.UPDATES not in elapsed
+        waits = phase in OTHERS_TURN and not early and not self.is_overtaken
         return time.monotonic() - self._waits_since if waits else 0.0
 
     def evidence(self) -> list[Envelope]:
@@ -209,7 +214,7 @@ class Runner:
             self._node.store.add_message(event.message)
         self._state, actions = machine.step(self._state, event)
         progress = self._node.progress
-        if progress.phase != self._state.phase:
+        if progress.phase != self._state.phase or event == Elapsed(Deadline.UPDATES):
             self._waits_since = time.monotonic()
             progress.say(self._state.phase, f"round {self.round} of {progress.rounds}")
         for action in actions:
