@@ -25,8 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +40,7 @@ from covey_operator import keys
 from covey_operator.plan.storage import TLS_CERT, TLS_KEY
 
 from covey_bench import report
+from covey_bench.netns import bridged
 from covey_bench.report import Figure
 
 SIZES = (2, 3, 5)
@@ -192,31 +192,6 @@ def mtls(site: Site, hashed: bool) -> None:
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
-def ip(*arguments: str, check: bool = True) -> None:
-    subprocess.run(["ip", *arguments], check=check, capture_output=not check)
-
-
-@contextmanager
-def network(count: int) -> Iterator[Callable[[int], list[str]]]:
-    """Namespaces on a bridge; gives the prefix of a command that runs in one of them."""
-    try:
-        ip("link", "add", BRIDGE, "type", "bridge")
-        ip("link", "set", BRIDGE, "up")
-        for index in range(count):
-            space, outer = f"{BRIDGE}{index}", f"{BRIDGE}v{index}"
-            ip("netns", "add", space)
-            ip("link", "add", outer, "master", BRIDGE, "up", "type", "veth", "peer", "name", "eth0", "netns", space)
-            ip("-n", space, "address", "add", f"{address(index)}/24", "dev", "eth0")
-            ip("-n", space, "link", "set", "eth0", "up")
-            ip("-n", space, "link", "set", "lo", "up")
-        yield lambda index: ["ip", "netns", "exec", f"{BRIDGE}{index}"]
-    finally:
-        for index in range(count):
-            ip("link", "delete", f"{BRIDGE}v{index}", check=False)  # with the namespace it would go some time later
-            ip("netns", "delete", f"{BRIDGE}{index}", check=False)
-        ip("link", "delete", BRIDGE, check=False)
-
-
 def play(kind: str, count: int, folder: Path, inside: Callable[[int], list[str]]) -> tuple[float, float]:
     """Seconds until the last site had all, and CPU seconds of all sites together."""
     processes = [
@@ -255,7 +230,7 @@ def play(kind: str, count: int, folder: Path, inside: Callable[[int], list[str]]
 def measure(count: int) -> list[Figure]:
     """Medians, in turn."""
     times: dict[str, list[tuple[float, float]]] = {"covey": [], "mtls": [], "mtls_sha256": []}
-    with tempfile.TemporaryDirectory() as name, network(count) as inside:
+    with tempfile.TemporaryDirectory() as name, bridged(BRIDGE, count, address) as inside:
         make_sites(Path(name), count)
         for _ in range(REPEAT):
             for kind, found in times.items():

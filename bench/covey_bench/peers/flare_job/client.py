@@ -1,0 +1,22 @@
+"""FLARE's client script: takes the model and gives back a changed one (Client API, in the client's process)."""
+
+from __future__ import annotations
+
+import nvflare.client as flare
+import torch
+from payload import Trainer
+
+
+def main() -> None:
+    trainer = Trainer()
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        if model is None:
+            break
+        moved = trainer.train(model.params, model.current_round + 1)
+        flare.send(flare.FLModel(params={name: torch.from_numpy(array) for name, array in moved.items()}))
+
+
+if __name__ == "__main__":
+    main()
