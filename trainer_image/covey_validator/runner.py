@@ -346,9 +346,12 @@ class Runner:
             return Evaluated(None)
         merge, shared = self._merge, self._node.shared
         assert merge is not None
+        candidate = self._state.candidate
+        assert candidate is not None
         files = {
-            "base": await asyncio.to_thread(shared.write, self.round, "base", self._base.parameters),
-            "candidate": await asyncio.to_thread(shared.write, self.round, "candidate", self._candidate),
+            "base": await asyncio.to_thread(shared.write_model, self.round, self._base.digest, self._base.parameters),
+            # Once accepted it is the base that the next round is trained from.
+            "candidate": await asyncio.to_thread(shared.write_model, self.round + 1, candidate, self._candidate),
         }
         for site in sites:
             model = await asyncio.to_thread(merge.without, site)
@@ -376,7 +379,7 @@ class Runner:
             loss_nano=verdict.loss,
         )
         model = self._candidate if result.accepted else self._base.parameters
-        await asyncio.to_thread(store.put_model, model)
+        await asyncio.to_thread(store.put_model, model, result.model_digest)
         store.certify(record)
         self._finished = record, model
 
