@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from covey_exchange.manifest import Array, Manifest, ManifestError
+from covey_exchange.patch import Patch
 from covey_exchange.proto.driver_pb2 import Tensors
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
@@ -79,9 +80,9 @@ class SharedDirectory:
             raise TensorsInvalid(f'"{name}" does not have the SHA-256 that was announced')
         return parse(data, manifest, name)
 
-    def write(self, round_number: int, label: str, parameters: Mapping[str, Array]) -> Tensors:
-        """Put a parameter set there for the driver; the same parameters give the same file."""
-        return self._put(f"validator-{round_number}-{label}.safetensors", parameters)
+    def write(self, round_number: int, label: str, arrays: Patch) -> Tensors:
+        """Put arrays there for the driver; the same ones give the same file."""
+        return self._put(f"validator-{round_number}-{label}.safetensors", arrays)
 
     def write_model(self, round_number: int, digest: bytes, parameters: Mapping[str, Array]) -> Tensors:
         """Put a model there for the driver, until a round is over; it is written once for all rounds that need it."""
@@ -102,9 +103,9 @@ class SharedDirectory:
             if over:
                 path.unlink()
 
-    def _put(self, name: str, parameters: Mapping[str, Array]) -> Tensors:
+    def _put(self, name: str, arrays: Patch) -> Tensors:
         temporary = self._path / f".{name}.new"
-        save_file(_contiguous(parameters), temporary)
+        save_file(_contiguous(arrays), temporary)
         with temporary.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         temporary.replace(self._path / name)  # whole or not at all, but not synced: a restart writes it anew
@@ -116,6 +117,6 @@ def write_file(path: Path, parameters: Mapping[str, Array]) -> None:
     durable.write_with(path, lambda temporary: save_file(_contiguous(parameters), temporary))
 
 
-def _contiguous(parameters: Mapping[str, Array]) -> dict[str, Array]:
-    """As safetensors wants them, in an order that gives the same file for the same parameters."""
-    return {name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)}
+def _contiguous(arrays: Patch) -> Patch:
+    """As safetensors wants them, in an order that gives the same file for the same arrays."""
+    return {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}

@@ -34,7 +34,7 @@ CODECS = {"SparseLoCo": {"codec": "SparseLoCo", "density": "1/64"}, "None": {"co
 def run(trial: Trial, codec: str) -> Rounds:
     module = "covey_bench.peers.covey"
     trial.start(0, sys.executable, "-m", module, trial.star.name, codec, str(trial.rounds), trial.folder)
-    return trial.measure(300)
+    return trial.measure()
 
 
 def terms(codec: str, rounds: int) -> TaskTerms:

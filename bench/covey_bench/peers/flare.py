@@ -63,7 +63,7 @@ def run(trial: Trial, quantiser: str = "") -> Rounds:
         *([quantiser] if quantiser else []),
     ]
     trial.start(0, "env", "-C", job, programs / "python", *submit, environment=environment, inner=inner)
-    return trial.measure(300)
+    return trial.measure("Client worker process is terminated")
 
 
 def _provision(folder: Path, programs: Path, environment: Mapping[str, str]) -> Path:

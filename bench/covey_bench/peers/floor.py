@@ -23,7 +23,7 @@ def run(trial: Trial) -> Rounds:
     host = trial.star.address(0)
     for place in range(SITES + 1):
         trial.start(place, sys.executable, "-m", "covey_bench.peers.floor", host, str(trial.rounds))
-    return trial.measure(300)
+    return trial.measure()
 
 
 def _serve(host: str, rounds: int) -> None:

@@ -48,4 +48,4 @@ def run(trial: Trial) -> Rounds:
     trial.start(
         0, programs / "flwr", "run", app, "bench", "-c", f"rounds={trial.rounds} sites={SITES}", environment=environment
     )
-    return trial.measure(300)
+    return trial.measure()

@@ -21,6 +21,7 @@ from covey_bench.peers import payload
 SITES = 3
 WARM_UP = 2  # rounds in which processes still load and compile
 SAMPLE_SECONDS = 0.1
+SECONDS_A_ROUND_MAX = 300
 LOG_CHARACTERS = 3000
 
 Sample = tuple[float, list[tuple[int, int]]]  # Unix time; per place bytes sent and received
@@ -118,22 +119,24 @@ class Trial:
         self.processes.append((process, log))
         return log
 
-    def wait(self, ready: Callable[[], bool], what: str, seconds: float) -> None:
-        """Wait for something; end with the logs if a process fails or it takes too long."""
+    def wait(self, ready: Callable[[], bool], what: str, seconds: float, sign_of_failure: str | None = None) -> None:
+        """Wait for something; end with the logs if a process fails, prints a sign of it, or it takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             failed = [log for process, log in self.processes if process.poll() not in (None, 0)]
+            if sign_of_failure is not None:
+                failed += [log for _, log in self.processes if sign_of_failure in log.read_text(errors="replace")]
             if failed or time.monotonic() > deadline:
                 for log in failed or [log for _, log in self.processes]:
                     print(f"--- {log}:\n{log.read_text(errors='replace')[-LOG_CHARACTERS:]}", file=sys.stderr)
                 raise SystemExit(f"{what}: {'a process ended' if failed else 'not in time'}")
             time.sleep(SAMPLE_SECONDS)
 
-    def measure(self, seconds_a_round: float) -> Rounds:
+    def measure(self, sign_of_failure: str | None = None) -> Rounds:
         """Wait until all rounds have begun."""
         with _samples(self.star) as samples:
-            limit = 120 + self.rounds * seconds_a_round
-            self.wait(lambda: len(begins(self.marks, self.rounds)) == self.rounds, "rounds", limit)
+            limit = self.rounds * SECONDS_A_ROUND_MAX
+            self.wait(lambda: len(begins(self.marks, self.rounds)) == self.rounds, "rounds", limit, sign_of_failure)
             time.sleep(2 * SAMPLE_SECONDS)
         return rounds_of(begins(self.marks, self.rounds), samples, range(1, SITES + 1))
 

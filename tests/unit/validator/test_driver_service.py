@@ -81,7 +81,7 @@ async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_pat
         assert (start.train_examples, start.holdout_examples) == (80, 20)
         np.testing.assert_array_equal(load((tmp_path / base.file).read_bytes())["weight"], model()["weight"])
 
-        evaluating = asyncio.create_task(session.evaluate(1, {"base": base}))
+        evaluating = asyncio.create_task(session.evaluate(1, [wire.Candidate(label="base", parameters=base)]))
         await asyncio.sleep(0)
         work = await client.say(trained(client, 1, model(0.25)))
         outcome = await training
@@ -122,7 +122,7 @@ async def test_work_whose_round_is_over_is_taken_back(tmp_path: Path):
     session = _session(tmp_path)
     base = SharedDirectory(tmp_path).write(1, "base", model())
     async with connected(tmp_path, session) as client:
-        stale = asyncio.create_task(session.evaluate(1, {"base": base}))
+        stale = asyncio.create_task(session.evaluate(1, [wire.Candidate(label="base", parameters=base)]))
         await asyncio.sleep(0)
         session.drop_waiting()
         fresh = asyncio.create_task(session.train(2, base))

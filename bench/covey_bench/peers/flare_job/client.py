@@ -14,7 +14,8 @@ def main() -> None:
         model = flare.receive()
         if model is None:
             break
-        moved = trainer.train(model.params, model.current_round + 1)
+        weights = {name: torch.as_tensor(value).numpy() for name, value in model.params.items()}
+        moved = trainer.train(weights, model.current_round + 1)
         flare.send(flare.FLModel(params={name: torch.from_numpy(array) for name, array in moved.items()}))
 
 
