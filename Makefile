@@ -60,6 +60,9 @@ generate: contracts ## Regenerate everything that is generated and committed
 requirements: venv ## Resolve the requirement files anew
 	for extra in operator trainer dev; do .venv/bin/uv pip compile -q --python-version 3.11 --extra $$extra pyproject.toml \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements/$$extra.txt; done
+	for peer in flower flare; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/peers-$$peer.in \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  -o requirements/peers-$$peer.txt; done
 
 .PHONY: lint
 lint: chain-tools ## ruff, mypy, import-linter, forge fmt, generated files
@@ -91,7 +94,7 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-accuracy bench-ring bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-accuracy bench-ring bench-peers bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
@@ -104,6 +107,10 @@ bench-accuracy: venv ## What compression costs in accuracy, three tasks, 5 paire
 .PHONY: bench-ring
 bench-ring: venv ## The ring against plain mutual TLS between network namespaces (root)
 	PYTHONPATH=bench $(PY) -m covey_bench.ring
+
+.PHONY: bench-peers
+bench-peers: chain-tools ## A round of a 97 MB model in Covey, Flower, FLARE and plain TCP (root; half an hour)
+	PYTHONPATH=bench:dev $(PY) -m covey_bench.peers $(BENCH)
 
 .PHONY: bench-gpu
 bench-gpu: venv ## Error feedback and selection on a CUDA GPU, against its memory's bandwidth

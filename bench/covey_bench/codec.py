@@ -26,7 +26,7 @@ from covey_exchange.payload import to_leaves
 from covey_exchange.proto.wire_pb2 import Frame, Offer, Segment, Sent
 
 from covey_bench import report
-from covey_bench.peers import PEERS
+from covey_bench.published_codecs import PEERS
 from covey_bench.report import Figure
 from covey_bench.updates import all_updates
 

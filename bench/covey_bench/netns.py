@@ -29,13 +29,6 @@ class Network:
         """Prefix of a command that runs on a host."""
         return ["ip", "netns", "exec", f"{self.name}{index}"]
 
-    def shape(self, megabits_per_second: float, delay_milliseconds: float) -> None:
-        """Have each host send no faster, and everything arrive that much later."""
-        for index in range(self.count):
-            command = [*self.inside(index), "tc", "qdisc", "replace", "dev", "eth0", "root", "netem"]
-            limits = ["rate", f"{megabits_per_second}mbit", "delay", f"{delay_milliseconds}ms", "limit", "100000"]
-            subprocess.run([*command, *limits], check=True)
-
 
 @contextmanager
 def network(count: int, name: str = "cvbench") -> Iterator[Network]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covey_exchange.codec import CodecSpec, Sparse, Update, codec_for
 from covey_exchange.manifest import Array, Manifest
@@ -109,28 +110,59 @@ class RoundMerge:
         weight = self._rate / np.float32(len(self._updates)) if self._updates else np.float32(0)
         return {site: _times(update, weight) for site, update in self._updates}
 
-    def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
-        if not updates:
-            return {name: value.copy() for name, value in self._base.items()}
-        count = np.float32(len(self._updates))
-        stepped: dict[str, Array] = {}
+    def difference_without(self, left_out: str) -> Update:
+        """Where `without` this site differs from the candidate, and its bits there: `patch.apply` makes the one of the
+        other. Of tensors of which the site sent some elements, these; whole ones of others.
+
+        Raises:
+            KeyError: the site has no update in this round.
+        """
+        if left_out not in self.norms:
+            raise KeyError(f"{left_out} has no update in this round")
+        others = [update for site, update in self._updates if site != left_out]
+        (own,) = (update for site, update in self._updates if site == left_out)
+        found: dict[str, Sparse | Array] = {}
         for name, value in self._base.items():
-            total = np.zeros(value.size, dtype=np.float32)
-            for update in updates:
-                part = update[name]
-                if isinstance(part, Sparse):
-                    total[part.indices] += part.values
-                else:
-                    total += part.reshape(-1)
-            total /= count
-            total *= self._rate
-            stepped[name] = np.asarray(value - total.reshape(value.shape))
-        return stepped
+            part = own[name]
+            if isinstance(part, Sparse):
+                values = self._stepped(
+                    value.reshape(-1)[part.indices], [_at(update[name], part.indices) for update in others]
+                )
+                found[name] = Sparse(part.indices, values, part.shape)
+            else:
+                found[name] = self._stepped(value, [update[name] for update in others])
+        return found
+
+    def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
+        return {name: self._stepped(value, [u[name] for u in updates]) for name, value in self._base.items()}
+
+    def _stepped(self, value: Array, parts: Sequence[Sparse | Array]) -> Array:
+        if not parts:
+            return value.copy()
+        total = np.zeros(value.size, dtype=np.float32)
+        for part in parts:
+            if isinstance(part, Sparse):
+                total[part.indices] += part.values
+            else:
+                total += part.reshape(-1)
+        total /= np.float32(len(self._updates))
+        total *= self._rate
+        return np.asarray(value - total.reshape(value.shape))
 
 
 def norm(update: Update) -> float:
     """L2 norm of an update; what is not kept is zero."""
     return norm_of(part.values if isinstance(part, Sparse) else part for part in update.values())
+
+
+def _at(part: Sparse | Array, indices: NDArray[np.int64]) -> Sparse | Array:
+    """A part at some elements (ascending) only."""
+    if not isinstance(part, Sparse):
+        return np.asarray(part.reshape(-1)[indices])
+    places = np.searchsorted(indices, part.indices)
+    places[places == len(indices)] = 0
+    shared = indices[places] == part.indices if len(indices) else np.zeros(len(places), dtype=bool)
+    return Sparse(places[shared], part.values[shared], indices.shape)
 
 
 def _scaled(update: Update, factor: float) -> Update:

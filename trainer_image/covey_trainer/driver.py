@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import grpc
 from covey_api.terms import TaskTerms, TermsError
+from covey_exchange import patch
 from covey_exchange.manifest import Manifest, ManifestError
+from covey_exchange.patch import PatchInvalid
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
 
@@ -157,13 +159,23 @@ class Driver:
         return self._trained[1]
 
     def _evaluate(self, work: wire.Evaluate) -> wire.Report:
-        candidates = [self._read(candidate.parameters) for candidate in work.candidates]
-        outcomes = self._executor.evaluate(candidates, work.metrics)
+        models: dict[str, Parameters] = {}
+        for candidate in work.candidates:
+            models[candidate.label] = self._candidate(candidate, models)
+        outcomes = self._executor.evaluate(list(models.values()), work.metrics)
         evaluations = [
             wire.Evaluation(label=candidate.label, loss_sum=o.loss_sum, examples=o.examples, metrics=o.metrics)
             for candidate, o in zip(work.candidates, outcomes, strict=True)
         ]
         return wire.Report(evaluated=wire.Evaluated(round=work.round, evaluations=evaluations))
+
+    def _candidate(self, candidate: wire.Candidate, earlier: Mapping[str, Parameters]) -> Parameters:
+        if not candidate.differs_from:
+            return self._read(candidate.parameters)
+        try:
+            return patch.apply(earlier[candidate.differs_from], self._handover.load(candidate.parameters))
+        except (KeyError, PatchInvalid) as error:
+            raise HandoverError(f"{candidate.label}: {error}.", "Use images of one version.") from error
 
     def _read(self, tensors: wire.Tensors) -> Parameters:
         if self._manifest is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from covey_exchange.proto.driver_pb2 import Tensors
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -51,7 +53,19 @@ class Handover:
         """Load a parameter set that the validator wrote.
 
         Raises:
-            HandoverError: no such file inside the directory, another content than announced, or not float32 tensors.
+            HandoverError: as `load`, or not float32 tensors.
+        """
+        arrays = self.load(tensors)
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise HandoverError(f'Tensor "{name}" of "{tensors.file}" is {array.dtype}, not float32.', _REMEDY)
+        return arrays
+
+    def load(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
+        """Load arrays that the validator wrote.
+
+        Raises:
+            HandoverError: no such file inside the directory, or another content than announced.
         """
         if tensors.file != Path(tensors.file).name or tensors.file in ("", ".", ".."):
             raise HandoverError(f'"{tensors.file}" is not a plain file name.', _REMEDY)
@@ -61,14 +75,11 @@ class Handover:
                 digest = hashlib.file_digest(stream, "sha256").digest()
             if digest != tensors.sha256:
                 raise HandoverError(f'"{tensors.file}" has not the announced content.', _REMEDY)
-            arrays = load_file(path)
+            arrays: dict[str, NDArray[Any]] = load_file(path)
         except OSError as error:
             raise HandoverError(f'"{tensors.file}" cannot be read: {error.strerror}.', _REMEDY) from error
         except SafetensorError as error:
             raise HandoverError(f'"{tensors.file}" is not a safetensors file: {error}.', _REMEDY) from error
-        for name, array in arrays.items():
-            if array.dtype != np.float32:
-                raise HandoverError(f'Tensor "{name}" of "{tensors.file}" is {array.dtype}, not float32.', _REMEDY)
         return arrays
 
     def close(self) -> None:

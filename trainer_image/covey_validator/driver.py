@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -105,18 +106,18 @@ class DriverSession:
         delta = await asyncio.to_thread(self._read, reply.delta)
         return Outcome(delta, reply.samples, reply.loss)
 
-    async def evaluate(self, round_number: int, candidates: dict[str, Tensors]) -> dict[str, Evaluation]:
+    async def evaluate(self, round_number: int, candidates: Sequence[Candidate]) -> dict[str, Evaluation]:
         """Have models evaluated on the holdout; label -> evaluation.
 
         Raises:
             TaskFailed: not every label was answered.
         """
-        listed = [Candidate(label=label, parameters=tensors) for label, tensors in candidates.items()]
-        work = Work(evaluate=Evaluate(round=round_number, candidates=listed, metrics=True))
+        work = Work(evaluate=Evaluate(round=round_number, candidates=candidates, metrics=True))
         reply = cast("list[Evaluation]", await self._do(work))
         found = {evaluation.label: evaluation for evaluation in reply}
-        if found.keys() != candidates.keys():
-            raise TaskFailed(Reason.PROGRAM_ERROR, f"the driver evaluated {sorted(found)}, not {sorted(candidates)}")
+        asked = {candidate.label for candidate in candidates}
+        if found.keys() != asked:
+            raise TaskFailed(Reason.PROGRAM_ERROR, f"the driver evaluated {sorted(found)}, not {sorted(asked)}")
         return found
 
     def drop_waiting(self) -> None:

@@ -176,7 +176,7 @@ class RoundLoop:
             if store.certified(record.round) is None:
                 store.certify(record)
         for record in found.records:
-            store.finish_round(record, self._node.manifest)
+            store.finish_round(record)
         before = self.base.digest
         helped = standing(found.records, self._node.task.stakes)
         self.base = Base(
@@ -219,7 +219,8 @@ class RoundLoop:
         """Have a round trained; what comes when the round is over stays in the error feedback."""
         node = self._node
         try:
-            base = await asyncio.to_thread(node.shared.write, runner.round, "base", runner.base.parameters)
+            model = runner.base
+            base = await asyncio.to_thread(node.shared.write_model, runner.round, model.digest, model.parameters)
             outcome = await node.session.train(runner.round, base)
             node.shared.clear(runner.round - 1)
             if self._runner is runner:

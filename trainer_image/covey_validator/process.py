@@ -141,7 +141,7 @@ class Validator:
             store.load_messages(number, self._exchange.roster)
             record = store.certified(number)
             if record is not None and newest is not None and number <= newest.round:
-                await asyncio.to_thread(store.finish_round, record, manifest)
+                store.finish_round(record)
         node = Node(
             task=known,
             site=self._site,

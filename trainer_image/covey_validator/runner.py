@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from covey_api.quantity import ratio
 from covey_api.status import Reason
 from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
-from covey_exchange import segments
+from covey_exchange import patch, segments
 from covey_exchange.agreement_types import EPOCH_VIEWS
 from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
@@ -18,6 +18,7 @@ from covey_exchange.errors import UpdateUnavailable
 from covey_exchange.manifest import Array, model_digest
 from covey_exchange.merge import Clip, RoundMerge
 from covey_exchange.messages import Envelope
+from covey_exchange.proto.driver_pb2 import Candidate
 
 from covey_validator import evidence, scoring, selection
 from covey_validator import round as machine
@@ -352,14 +353,17 @@ class Runner:
             return Evaluated(None)
         merge, shared = self._merge, self._node.shared
         assert merge is not None
-        files = {
-            "base": await asyncio.to_thread(shared.write, self.round, "base", self._base.parameters),
-            "candidate": await asyncio.to_thread(shared.write, self.round, "candidate", self._candidate),
-        }
+        candidate = self._state.candidate
+        assert candidate is not None
+        base = await asyncio.to_thread(shared.write_model, self.round, self._base.digest, self._base.parameters)
+        # Once accepted it is the base that the next round is trained from.
+        merged = await asyncio.to_thread(shared.write_model, self.round + 1, candidate, self._candidate)
+        asked = [Candidate(label="base", parameters=base), Candidate(label="candidate", parameters=merged)]
         for site in sites:
-            model = await asyncio.to_thread(merge.without, site)
-            files[WITHOUT + site] = await asyncio.to_thread(shared.write, self.round, f"without-{site}", model)
-        found = await self._node.session.evaluate(self.round, files)
+            changes = patch.of_parts(await asyncio.to_thread(merge.difference_without, site))
+            file = await asyncio.to_thread(shared.write, self.round, f"without-{site}", changes)
+            asked.append(Candidate(label=WITHOUT + site, parameters=file, differs_from="candidate"))
+        found = await self._node.session.evaluate(self.round, asked)
         shared.clear(self.round)
         self._node.progress.metrics = dict(found["candidate"].metrics)
         losses = {label: scoring.nano_loss(e.loss_sum, e.examples) for label, e in found.items()}

@@ -3,7 +3,8 @@
     task.json                   the task as the chain had it
     start.json                  what the driver said about the data, and the first model's digest
     models/<digest>.safetensors the base of this round and of the one before
-    residual.safetensors        error feedback between rounds
+    residual.safetensors        error feedback between rounds, with what its last round sent
+    residual.json               whether that counted, so that it leaves the error feedback
     rounds/<n>/messages.log     signed messages of the round, ours on disk before they are sent, and before them the
                                 proposals and votes of others that may have led to them
     rounds/<n>/update.bin       our encoded update
@@ -61,6 +62,12 @@ class Start(BaseModel):
     base: str
     train_examples: int
     holdout_examples: int
+
+
+class Settled(BaseModel):
+    """What became of the update that is staged in the error feedback between rounds."""
+
+    accepted: bool
 
 
 def slot(body: Signable) -> tuple[object, ...]:
@@ -210,7 +217,10 @@ class Store:
     def residual(self, manifest: Manifest) -> Residual:
         """Error feedback between rounds; empty at first."""
         path = self._path / "residual.safetensors"
-        return Residual.load(path, manifest) if path.exists() else Residual(manifest)
+        residual = Residual.load(path, manifest) if path.exists() else Residual(manifest)
+        if residual.staged is not None:
+            residual.settle(Settled.model_validate_json(self.get("residual") or b"").accepted)
+        return residual
 
     def put_residual(self, residual: Residual) -> None:
         """Keep error feedback that took in the delta of a round that is over."""
@@ -240,11 +250,12 @@ class Store:
         """Keep a result; with this the round is over."""
         durable.write(self._certified(record.round), record.to_json())
 
-    def finish_round(self, record: CertifiedRound, manifest: Manifest) -> None:
+    def finish_round(self, record: CertifiedRound) -> None:
         """Settle the error feedback of a certified round and forget its messages; may be repeated after a crash.
 
-        A discarded round leaves the error feedback as it was before: the next one starts from the same model and finds
-        the same delta again. Kept as well, it would grow with every discarded round.
+        Nothing is written anew: what was staged becomes the error feedback, with a note for who reads it next. A
+        discarded round leaves it as it was before: the next one starts from the same model and finds the same delta
+        again. Kept as well, it would grow with every discarded round.
         """
         folder = self._round(record.round)
         if record.accepted and (folder / "absorbed.safetensors").exists():
@@ -252,9 +263,10 @@ class Store:
             durable.sync(self._path)
         ours = self._signed.get(("update", record.round, 0))
         if record.accepted and ours is not None and (folder / "staged.safetensors").exists():
-            residual = Residual.load(folder / "staged.safetensors", manifest)
-            residual.settle(accepted=record.selected.get(self._site) == ours.digest)
-            residual.save(self._path / "residual.safetensors")
+            # The note first: until the file is in place, a restart comes through here again before it reads either.
+            self.put("residual", Settled(accepted=record.selected.get(self._site) == ours.digest))
+            (folder / "staged.safetensors").replace(self._path / "residual.safetensors")
+            durable.sync(self._path)
         if folder.exists():
             shutil.rmtree(folder)
         self._signed = {key: message for key, message in self._signed.items() if key[1] != record.round}

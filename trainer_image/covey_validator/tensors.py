@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from covey_exchange.manifest import Array, Manifest, ManifestError
+from covey_exchange.patch import Patch
 from covey_exchange.proto.driver_pb2 import Tensors
 from safetensors import SafetensorError
-from safetensors.numpy import load, save, save_file
+from safetensors.numpy import load, save_file
 
 from covey_validator import durable
 
@@ -45,11 +46,6 @@ def parse(data: bytes, manifest: Manifest | None, source: str) -> dict[str, Arra
     return arrays
 
 
-def dump(parameters: Mapping[str, Array]) -> bytes:
-    """Safetensors bytes, the same for the same parameters."""
-    return save({name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)})
-
-
 def bytes_limit(manifest: Manifest) -> int:
     """The most that a safetensors file of a model can take."""
     return 4 * manifest.parameters + HEADER_BYTES_MAX
@@ -60,6 +56,7 @@ class SharedDirectory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._models: dict[bytes, tuple[int, Tensors]] = {}  # digest -> last round that needs it, file
 
     def read(self, tensors: Tensors, manifest: Manifest | None) -> dict[str, Array]:
         """A parameter set of the driver, read once and checked before use.
@@ -83,23 +80,43 @@ class SharedDirectory:
             raise TensorsInvalid(f'"{name}" does not have the SHA-256 that was announced')
         return parse(data, manifest, name)
 
-    def write(self, round_number: int, label: str, parameters: Mapping[str, Array]) -> Tensors:
-        """Put a parameter set there for the driver; the same parameters give the same file."""
-        path = self._path / f"validator-{round_number}-{label}.safetensors"
-        data = dump(parameters)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_bytes(data)
-        temporary.replace(path)  # whole or not at all, but not synced: after a power cut all here is written anew
-        return Tensors(file=path.name, sha256=hashlib.sha256(data).digest())
+    def write(self, round_number: int, label: str, arrays: Patch) -> Tensors:
+        """Put arrays there for the driver; the same ones give the same file."""
+        return self._put(f"validator-{round_number}-{label}.safetensors", arrays)
+
+    def write_model(self, round_number: int, digest: bytes, parameters: Mapping[str, Array]) -> Tensors:
+        """Put a model there for the driver, until a round is over; it is written once for all rounds that need it."""
+        last, tensors = self._models.get(digest) or (
+            round_number,
+            self._put(f"validator-model-{digest.hex()}.safetensors", parameters),
+        )
+        self._models[digest] = max(last, round_number), tensors
+        return tensors
 
     def clear(self, up_to_round: int) -> None:
         """Remove our files of rounds up to this one: the driver has answered, so it is done with them."""
+        self._models = {d: (last, t) for d, (last, t) in self._models.items() if last > up_to_round}
+        needed = {tensors.file for _, tensors in self._models.values()}
         for path in self._path.glob("validator-*.safetensors"):
-            if int(path.name.split("-")[1]) <= up_to_round:
+            about = path.name.split("-")[1]
+            over = int(about) <= up_to_round if about.isdecimal() else path.name not in needed
+            if over:
                 path.unlink()
+
+    def _put(self, name: str, arrays: Patch) -> Tensors:
+        temporary = self._path / f".{name}.new"
+        save_file(_contiguous(arrays), temporary)
+        with temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        temporary.replace(self._path / name)  # whole or not at all, but not synced: a restart writes it anew
+        return Tensors(file=name, sha256=digest)
 
 
 def write_file(path: Path, parameters: Mapping[str, Array]) -> None:
     """A model file, atomically and durably."""
-    arrays = {name: np.ascontiguousarray(parameters[name]) for name in sorted(parameters)}
-    durable.write_with(path, lambda temporary: save_file(arrays, temporary))
+    durable.write_with(path, lambda temporary: save_file(_contiguous(parameters), temporary))
+
+
+def _contiguous(arrays: Patch) -> Patch:
+    """As safetensors wants them, in an order that gives the same file for the same arrays."""
+    return {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}

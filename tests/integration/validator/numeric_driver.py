@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from covey_exchange import patch
 from covey_exchange.manifest import Array
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
@@ -87,25 +88,37 @@ class NumericDriver:
                 files = self._put(f"driver-delta-{number}", delta * (40 if number == self._nonsense_at else 1))
                 return wire.Report(trained=wire.Trained(round=number, delta=files, samples=400, loss=1.0))
             case "evaluate":
-                found = [self._evaluate(candidate) for candidate in work.evaluate.candidates]
+                models: dict[str, Array] = {}
+                for candidate in work.evaluate.candidates:
+                    models[candidate.label] = self._model(candidate, models)
+                found = [self._evaluate(label, model) for label, model in models.items()]
                 return wire.Report(evaluated=wire.Evaluated(round=work.evaluate.round, evaluations=found))
             case "finish":
                 self.finish = work.finish
         return wire.Report(idle=wire.Idle())
 
-    def _evaluate(self, candidate: wire.Candidate) -> wire.Evaluation:
-        loss = float(np.mean((self._get(candidate.parameters) - self._target) ** 2))
+    def _model(self, candidate: wire.Candidate, earlier: dict[str, Array]) -> Array:
+        if not candidate.differs_from:
+            return self._get(candidate.parameters)
+        return patch.apply({"weight": earlier[candidate.differs_from]}, self._load(candidate.parameters))["weight"]
+
+    def _evaluate(self, label: str, model: Array) -> wire.Evaluation:
+        loss = float(np.mean((model - self._target) ** 2))
         return wire.Evaluation(
-            label=candidate.label,
+            label=label,
             loss_sum=loss * self._holdout,
             examples=self._holdout,
             metrics={"rmse": loss**0.5},
         )
 
     def _get(self, tensors: wire.Tensors) -> Array:
+        return self._load(tensors)["weight"]
+
+    def _load(self, tensors: wire.Tensors) -> dict[str, Array]:
         data = (self._shared / tensors.file).read_bytes()
         assert hashlib.sha256(data).digest() == tensors.sha256
-        return load(data)["weight"]
+        found: dict[str, Array] = load(data)
+        return found
 
     def _put(self, name: str, weight: Array) -> wire.Tensors:
         data = save({"weight": weight})

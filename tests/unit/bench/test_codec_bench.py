@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from covey_bench import codec, report
-from covey_bench.peers import PEERS
+from covey_bench.published_codecs import PEERS
 from covey_bench.report import Figure
 from covey_exchange.codec import CodecSpec, Residual, encode
 from covey_exchange.manifest import Manifest, TensorSpec

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from covey_exchange import patch
 from covey_exchange.codec import CodecSpec, DecodeError, Residual, decode, densify, encode
 from covey_exchange.manifest import Array, Manifest, TensorSpec, model_digest
 from covey_exchange.merge import Clip, RoundMerge, norm
@@ -105,6 +107,23 @@ def test_no_site_weighs_more_than_the_median() -> None:
     assert max(clipped.values()) == pytest.approx(norms[2])
     assert merge.keep_fractions["site0"] == 1.0
     assert merge.keep_fractions["site4"] < 1.0
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, CodecSpec("DGC", density=Fraction(1, 50)), CodecSpec("Dense", value_bits=32)], ids=lambda s: s.codec
+)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_model_without_one_site_is_the_candidate_with_a_patch(spec: CodecSpec, count: int) -> None:
+    merge = merged(count, spec)
+    candidate = merge.candidate()
+    for site in merge.sites:
+        expected, made = merge.without(site), patch.apply(candidate, patch.of_parts(merge.difference_without(site)))
+        assert model_digest(made) == model_digest(expected)
+        for name in expected:
+            assert made[name].tobytes() == expected[name].tobytes()
+    assert model_digest(candidate) == model_digest(merge.candidate()), "the candidate stays as it was"
+    with pytest.raises(KeyError, match="nobody"):
+        merge.difference_without("nobody")
 
 
 def test_leaving_one_out_takes_away_what_it_contributed_and_nothing_else() -> None:

@@ -156,6 +156,27 @@ def test_a_round_is_trained_evaluated_and_reported(settings: DriverSettings, ini
     assert not list(shared.glob("driver-*")), "a driver that ends removes its files"
 
 
+def test_a_candidate_can_be_a_patch_of_an_earlier_one(settings: DriverSettings, initialise: wire.Work) -> None:
+    shared = settings.shared
+
+    def evaluate(differs_from: str) -> wire.Work:
+        whole = wire.Candidate(label="candidate", parameters=stored(shared, "whole", {"w": np.full(2, 3, np.float32)}))
+        changes = {"indices/w": np.array([1]), "values/w": np.array([5], np.float32)}
+        save_file(changes, shared / "changes")
+        file = wire.Tensors(file="changes", sha256=hashlib.sha256((shared / "changes").read_bytes()).digest())
+        part = wire.Candidate(label="without", parameters=file, differs_from=differs_from)
+        return wire.Work(evaluate=wire.Evaluate(round=1, candidates=[whole, part]))
+
+    with validator(settings.socket, initialise, evaluate("candidate"), FINISH) as script:
+        Driver(CountingExecutor(), settings).run()
+    assert [(e.label, e.loss_sum) for e in script.reports[2].evaluated.evaluations] == [
+        ("candidate", 6.0),
+        ("without", 8.0),
+    ]
+    with validator(settings.socket, initialise, evaluate("another"), FINISH), pytest.raises(HandoverError):
+        Driver(CountingExecutor(), settings).run()
+
+
 def test_only_the_newest_delta_is_kept(settings: DriverSettings, initialise: wire.Work) -> None:
     names: list[list[str]] = []
 

@@ -81,7 +81,7 @@ async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_pat
         assert (start.train_examples, start.holdout_examples) == (80, 20)
         np.testing.assert_array_equal(load((tmp_path / base.file).read_bytes())["weight"], model()["weight"])
 
-        evaluating = asyncio.create_task(session.evaluate(1, {"base": base}))
+        evaluating = asyncio.create_task(session.evaluate(1, [wire.Candidate(label="base", parameters=base)]))
         await asyncio.sleep(0)
         work = await client.say(trained(client, 1, model(0.25)))
         outcome = await training
@@ -122,7 +122,7 @@ async def test_work_whose_round_is_over_is_taken_back(tmp_path: Path):
     session = _session(tmp_path)
     base = SharedDirectory(tmp_path).write(1, "base", model())
     async with connected(tmp_path, session) as client:
-        stale = asyncio.create_task(session.evaluate(1, {"base": base}))
+        stale = asyncio.create_task(session.evaluate(1, [wire.Candidate(label="base", parameters=base)]))
         await asyncio.sleep(0)
         session.drop_waiting()
         fresh = asyncio.create_task(session.train(2, base))
@@ -226,3 +226,17 @@ def test_files_of_rounds_that_are_over_are_removed(tmp_path: Path):
         shared.write(number, "base", model())
     shared.clear(2)
     assert [path.name for path in tmp_path.iterdir()] == ["validator-10-base.safetensors"]
+
+
+def test_a_model_is_written_once_for_all_rounds_that_need_it(tmp_path: Path):
+    shared = SharedDirectory(tmp_path)
+    first = shared.write_model(2, b"\x01" * 32, model(1.0))
+    assert shared.read(first, None)["weight"].flat[0] == 1.0
+    assert shared.write_model(1, b"\x01" * 32, model(2.0)) == first, "not even looked at"
+    shared.write_model(1, b"\x02" * 32, model(2.0))
+    (tmp_path / f"validator-model-{'03' * 32}.safetensors").write_bytes(b"of an earlier life")
+    shared.clear(1)
+    assert [path.name for path in tmp_path.iterdir()] == [first.file]
+    shared.clear(2)
+    assert not list(tmp_path.iterdir())
+    assert shared.write_model(3, b"\x01" * 32, model(1.0)) == first, "the same question after a restart, too"

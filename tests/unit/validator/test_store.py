@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_an_update_without_its_header_never_happened(store: Store, tmp_path: Pat
     encoded(store)
     again = Store(tmp_path, A)
     again.load_messages(1, roster())
-    again.finish_round(record(1, bytes(32)), MANIFEST)
+    again.finish_round(record(1, bytes(32)))
     assert energy(again) == 0
 
 
@@ -120,7 +121,7 @@ def test_what_was_sent_leaves_the_error_feedback_only_if_it_counted(store: Store
     message = said(encoded(store))
     store.add_message(message)
     others = {owner: bytes(32) for owner in OWNERS[1:]}
-    store.finish_round(record(1, bytes(32), others | ({A: message.digest} if included else {})), MANIFEST)
+    store.finish_round(record(1, bytes(32), others | ({A: message.digest} if included else {})))
     if included:
         assert 0 <= energy(store) < 16
     else:
@@ -144,7 +145,7 @@ def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: 
         ours = said(replace(header(), round=number))
         store.add_message(ours)
         discarded = record(number, bytes(32), {A: ours.digest, OWNERS[1]: bytes(32)}, accepted=False)
-        store.finish_round(discarded, MANIFEST)
+        store.finish_round(discarded)
     found = store.residual(MANIFEST)
     assert found.momentum is not None
     assert waiting.momentum is not None
@@ -158,7 +159,7 @@ def test_momentum_lies_with_the_error_feedback_and_is_masked_by_what_counted(sto
     store.put_update(1, encode(model(1.0), residual, codec, MANIFEST), residual)
     message = said(header())
     store.add_message(message)
-    store.finish_round(record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}), MANIFEST)
+    store.finish_round(record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}))
     momentum = store.residual(MANIFEST).momentum
     assert momentum is not None
     assert not momentum["weight"].any()
@@ -170,16 +171,42 @@ def test_settling_again_after_a_crash_changes_nothing(store: Store, tmp_path: Pa
     done = record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)})
     folder = tmp_path / "rounds/1"
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    store.finish_round(done, MANIFEST)
+    store.finish_round(done)
     once = energy(store)
     folder.mkdir()
     for name, data in kept.items():
         (folder / name).write_bytes(data)
     again = Store(tmp_path, A)
     again.load_messages(1, roster())
-    again.finish_round(done, MANIFEST)
+    again.finish_round(done)
     assert energy(again) == once
     assert again.open_rounds() == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_power_cut_between_the_note_and_the_error_feedback_changes_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
+):
+    message = said(encoded(store))
+    store.add_message(message)
+    done = record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}, accepted=accepted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", _cut_for("residual.safetensors", Path.replace))
+        with pytest.raises(OSError, match="power cut"):
+            store.finish_round(done)
+    again = Store(tmp_path, A)
+    again.load_messages(1, roster())
+    again.finish_round(done)
+    assert (energy(again) < 16) is accepted
+
+
+def _cut_for(name: str, replace: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    def cut(path: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError("power cut")
+        return replace(path, target)
+
+    return cut
 
 
 def test_a_late_delta_is_there_in_the_next_round(store: Store):
@@ -187,7 +214,7 @@ def test_a_late_delta_is_there_in_the_next_round(store: Store):
     residual.absorb(model(1.0), task().codec.feedback)
     store.put_absorbed(1, residual)
     assert store.is_absorbed(1)
-    store.finish_round(record(1, bytes(32)), MANIFEST)
+    store.finish_round(record(1, bytes(32)))
     assert energy(store) == 16
     assert not store.is_absorbed(1)
 

@@ -410,7 +410,10 @@ class Candidate(_message.Message):
 
     LABEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    DIFFERS_FROM_FIELD_NUMBER: _builtins.int
     label: _builtins.str
+    differs_from: _builtins.str
+    """if set: parameters are a patch (covey_exchange.patch) of this earlier candidate"""
     @_builtins.property
     def parameters(self) -> Global___Tensors: ...
     def __init__(
@@ -418,10 +421,11 @@ class Candidate(_message.Message):
         *,
         label: _builtins.str = ...,
         parameters: Global___Tensors | None = ...,
+        differs_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differs_from", b"differs_from", "label", b"label", "parameters", b"parameters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
