@@ -102,6 +102,7 @@ class Runner:
         self._decoded: dict[bytes, Update] = {}
         self._merge: RoundMerge | None = None
         self._candidate: dict[str, Array] = {}
+        self._keeping: asyncio.Task[bytes] | None = None
         self._finished: Finished | None = None
         self._waits_since = time.monotonic()
         self._state = machine.resume(setting, node.store.load_messages(setting.round, node.exchange.roster))
@@ -206,7 +207,8 @@ class Runner:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        kept = [self._keeping] if self._keeping else []  # to its end: what follows removes models that are not needed
+        await asyncio.gather(*tasks, *kept, return_exceptions=True)
 
     async def _feed(self, event: Event) -> None:
         if isinstance(event, Heard) and self._is_of_others(event.message):
@@ -342,7 +344,10 @@ class Runner:
         rate, clip = float(ratio(rule.outer_learning_rate)), Clip(rule.clip)
         self._merge = await asyncio.to_thread(RoundMerge, self._base.parameters, updates, rate, clip)
         self._candidate = await asyncio.to_thread(self._merge.candidate)
-        await self._feed(Merged(await asyncio.to_thread(model_digest, self._candidate)))
+        digest = await asyncio.to_thread(model_digest, self._candidate)
+        # Most candidates are accepted: on disk by the time that all have judged, signed and been heard.
+        self._keeping = asyncio.create_task(asyncio.to_thread(self._node.store.put_model, self._candidate, digest))
+        await self._feed(Merged(digest))
 
     async def _evaluate(self, sites: tuple[str, ...]) -> Event:
         stored = self._node.store.scores(self.round)
@@ -385,6 +390,8 @@ class Runner:
             rewards=dict(verdict.cumulative),
             loss_nano=verdict.loss,
         )
+        assert self._keeping is not None
+        await self._keeping
         model = self._candidate if result.accepted else self._base.parameters
         await asyncio.to_thread(store.put_model, model, result.model_digest)
         store.certify(record)
