@@ -83,7 +83,7 @@ class FaultyApi:
 
             app = web.Application(client_max_size=2**24)
             app.router.add_route("*", "/{path:.*}", handle)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)  # 0 would wait for ever
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self.port = runner.addresses[0][1]
