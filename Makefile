@@ -91,7 +91,7 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-ring bench-gas ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-ring bench-gas bench-scale ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
@@ -108,6 +108,10 @@ bench-gpu: venv ## Error feedback and selection on a CUDA GPU, against its memor
 .PHONY: bench-gas
 bench-gas: chain-tools ## What a settled round costs on chain
 	PYTHONPATH=bench:dev $(PY) -m covey_bench.gas
+
+.PHONY: bench-scale
+bench-scale: venv ## A round of 3 to 1,024 members in virtual time; SCALE=--all: also the slow cases (some 10 minutes)
+	PYTHONPATH=bench $(PY) -m covey_bench.scale $(SCALE)
 
 .PHONY: soak
 soak: venv ## Fresh schedules for the agreement on all cores (SECONDS=3600, or SEEDS=n schedules)
