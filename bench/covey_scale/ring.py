@@ -73,7 +73,7 @@ class _Line:
                 taker.core.run(blob.frames[item] * taker.costs.bulk, self._put, blob)
 
     def _offered(self, blob: Blob) -> None:
-        self._taker.take(blob)
+        self._taker.take(blob, self._giver.site)
         self._answer(WANT_BYTES, False)
 
     def _put(self, blob: Blob) -> None:
@@ -104,11 +104,11 @@ class Ring:
     """
 
     def __init__(
-        self, site: str, host: Host, core: Core, costs: Costs, admit: Callable[[Parcel], None],
+        self, site: str, host: Host, core: Core, costs: Costs, admit: Callable[[Parcel, str], None],
         arrived: Callable[[Blob], None],
     ) -> None:  # fmt: skip
         self.host, self.core, self.costs = host, core, costs
-        self._site = site
+        self.site = site
         self._admit, self._arrived = admit, arrived
         self._successor = ""
         self._filled: dict[Blob, int] = {}
@@ -120,7 +120,7 @@ class Ring:
 
     def join(self, successor: Ring) -> None:
         """Close the ring on one side."""
-        self._successor = successor._site
+        self._successor = successor.site
         self._lines = [_Line(self, successor) for _ in range(LINES)]
         self._free = list(self._lines)
 
@@ -133,9 +133,9 @@ class Ring:
         """How many segments are here."""
         return self._filled[blob]
 
-    def take(self, blob: Blob) -> None:
+    def take(self, blob: Blob, giver: str) -> None:
         """An offer: make room, and offer it on at once."""
-        self._admit(blob.header)
+        self._admit(blob.header, giver)
         self._filled[blob] = 0
         self._forward(blob)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from random import Random
 
 from covey_chain.signing import struct_hash
 from covey_chain.types import Proposal, Signable, UpdateHeader
@@ -45,7 +46,7 @@ from covey_validator.scoring import NANO, Scores
 
 from covey_scale.costs import Costs, Load, message_bytes, offer_bytes, segment_bytes
 from covey_scale.gossip import Gossip, Parcel
-from covey_scale.lines import Clock, Host
+from covey_scale.lines import Host
 from covey_scale.node import Core
 from covey_scale.ring import Blob, Ring
 
@@ -77,15 +78,12 @@ class Site:
     """
 
     name: str
-    clock: Clock
     host: Host
     costs: Costs
     load: Load
-    loop: Core
-    pool: Core
-    gossip: Gossip
-    ring: Ring
     timer: Timer
+    relays: InitVar[int | None]
+    random: InitVar[Random]
     setting: Setting | None = None
     entered: dict[Phase, float] = field(default_factory=dict)
     encoded_at: float = 0.0
@@ -97,6 +95,12 @@ class Site:
     certified: Certified | None = None
     slowest_update_seconds: float = 0.0
     _announced: dict[bytes, float] = field(default_factory=dict)
+
+    def __post_init__(self, relays: int | None, random: Random) -> None:
+        self.clock = self.host.clock
+        self.loop, self.pool = Core(self.clock), Core(self.clock)
+        self.gossip = Gossip(self.loop, self.costs, self.hear, relays, random)
+        self.ring = Ring(self.name, self.host, self.loop, self.costs, self.gossip.admit, self.arrived)
 
     def begin(self) -> None:
         """Training is over."""
@@ -160,10 +164,10 @@ class Site:
             case Certified():
                 self.certified = action
                 self.ended_at = self.clock.now
-            case Fetch() | CatchUp() | Fail():
-                # A proposal may name what has not come round the ring yet: it will.
-                if not isinstance(action, Fetch):
-                    raise Unexpected(f"{self.name} at {self.clock.now:.1f} s: {action}")
+            case Fetch():
+                pass  # the ring will bring it
+            case CatchUp() | Fail():
+                raise Unexpected(f"{self.name} at {self.clock.now:.1f} s: {action}")
 
     def _offer(self) -> None:
         header = UpdateHeader(

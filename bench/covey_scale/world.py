@@ -14,10 +14,7 @@ from covey_validator.verdict import Ledger
 from eth_utils.address import to_checksum_address
 
 from covey_scale.costs import Costs, Load, message_bytes
-from covey_scale.gossip import Gossip
 from covey_scale.lines import Clock, Host, Line, Pipe
-from covey_scale.node import Core
-from covey_scale.ring import Ring
 from covey_scale.site import BASE, CODEC, TASK, Site, Timer
 
 STAKE, POOL = 10**22, 10**22
@@ -73,6 +70,7 @@ class World:
     """Members on lines of one kind, all at the end of their training.
 
     Attributes:
+        clock: virtual time; it stands still when everybody is done, whatever is still on its way.
         sites: by name.
     """
 
@@ -99,7 +97,7 @@ class World:
             relays: see `Gossip`.
             timer: for the CPU time of the machine's steps.
         """
-        self._clock = Clock()
+        self.clock = Clock()
         self._load, self._costs, self._line, self._timer = load, costs, line, timer
         self._random = Random(1)
         self._relays = relays
@@ -123,28 +121,22 @@ class World:
             NotDecided: it has none, or not one for all.
         """
         for site in self.sites.values():
-            self._clock.after(0.0, site.begin)
+            self.clock.after(0.0, site.begin)
         voters = [self.sites[name] for name in self._votes]
-        self._clock.run(lambda: all(site.certified for site in voters), END_SECONDS)
+        self.clock.run(lambda: all(site.certified for site in voters), END_SECONDS)
         results = {site.certified.verdict.result for site in voters if site.certified}
         if len(results) != 1 or not all(site.certified for site in voters):
             raise NotDecided(f"{sum(s.certified is not None for s in voters)} of {len(voters)} have a result")
         self._tell_others(voters)
-        self._clock.run(lambda: all(site.ended_at is not None for site in self.sites.values()), END_SECONDS)
+        self.clock.run(lambda: all(site.ended_at is not None for site in self.sites.values()), END_SECONDS)
         return self._played(results.pop(), voters)
 
     # --- setting up -------------------------------------------------------------------------------------------------
 
     def _site(self, name: str) -> Site:
-        clock, costs = self._clock, self._costs
-        host, loop, pool = Host(clock, self._line), Core(clock), Core(clock)
-        made: list[Site] = []
-        gossip = Gossip(loop, costs, lambda message: made[0].hear(message), self._relays, self._random)
-        ring = Ring(
-            name, host, loop, costs, lambda parcel: gossip.admit(parcel, ""), lambda blob: made[0].arrived(blob)
+        return Site(
+            name, Host(self.clock, self._line), self._costs, self._load, self._timer, self._relays, self._random
         )
-        made.append(Site(name, clock, host, costs, self._load, loop, pool, gossip, ring, self._timer))
-        return made[0]
 
     def _setting(self, name: str) -> Setting:
         nothing = dict.fromkeys(self._members, 0)
