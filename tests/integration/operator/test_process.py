@@ -12,7 +12,7 @@ import yaml
 from covey_operator.kinds import POD, SUBNET, TASK
 from operator_rbac import LEASE_RULES, OPERATOR_NAMESPACE, RULES
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.chain]
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
 
 
 def listening_port(process, limit_seconds=20.0):
