@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 INITIAL_WINDOW_BYTES = 10 * 1448  # RFC 6928
 WINDOW_BYTES_MAX = 6 * 2**20  # what Linux lets a receive buffer grow to
@@ -65,6 +65,14 @@ class Line:
     initial_window_bytes: int = INITIAL_WINDOW_BYTES
 
 
+class Sender(Protocol):
+    """What takes turns on a line: `take` says how many bytes leave now, `left` is called when they have."""
+
+    def take(self, limit: int) -> int: ...
+
+    def left(self, size: int) -> None: ...
+
+
 class Host:
     """One end of many connections: sends slice by slice, receives one byte after the other."""
 
@@ -72,12 +80,12 @@ class Host:
         self.clock = clock
         self.line = line
         self.bytes_sent = 0
-        self._turns: deque[Pipe[object]] = deque()
+        self._turns: deque[Sender] = deque()
         self._sending = False
         self._saved, self._idle_since = line.burst_bytes, 0.0
         self._free_at = 0.0
 
-    def ask(self, pipe: Pipe[object]) -> None:
+    def ask(self, pipe: Sender) -> None:
         """A connection has something to send."""
         self._turns.append(pipe)
         if not self._sending:
@@ -95,7 +103,7 @@ class Host:
             self._saved -= at_once
             self.clock.after(8 * (size - at_once) / self.line.up_bits_per_second, self._sent, pipe, size)
 
-    def _sent(self, pipe: Pipe[object], size: int) -> None:
+    def _sent(self, pipe: Sender, size: int) -> None:
         pipe.left(size)
         self._idle_since = self.clock.now
         self._send()
@@ -135,7 +143,7 @@ class Pipe(Generic[Item]):
         self._note_acknowledged()
         self._asked = True
         if self._in_flight < self._window:
-            self._giver.ask(self)  # type: ignore[arg-type]  (a host does not care what travels)
+            self._giver.ask(self)
         elif self._acknowledged:
             self._clock.after(self._acknowledged[0][0] - self._clock.now, self._ask_again)
         else:
