@@ -207,8 +207,8 @@ def checks(costs: Costs) -> list[Figure]:
     return found
 
 
-HEAD = ("members, model, line", "not built", "round", "exchange", "agree", "scores", "bulk MB", "control MB", "messages",
-        "k gas", "CPU")  # fmt: skip
+HEAD = ("members, model, line", "not built", "round", "exchange", "agree", "scores", "bulk MB", "control MB",
+        "messages", "k gas", "CPU")  # fmt: skip
 
 
 def row(case: Case) -> list[str]:
