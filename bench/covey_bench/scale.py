@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -207,18 +207,17 @@ def checks(costs: Costs) -> list[Figure]:
     return found
 
 
-def show(cases: Sequence[Case]) -> None:
-    """Print the table."""
-    head = ("members, model, line", "not built", "round", "exchange", "agree", "scores", "bulk MB", "control MB",
-            "messages", "k gas", "CPU")  # fmt: skip
-    table = Table(*head, title="scale: seconds, bytes sent and CPU seconds at the site that has most")
-    for case in cases:
-        p = case.played
-        numbers = (p.round_seconds, p.exchange_seconds, p.agreement_seconds, p.evaluate_seconds + p.scores_seconds,
-                   p.bulk_bytes / 1e6, p.control_bytes / 1e6, p.copies, gas(case.voters * 2 // 3 + 1) / 1e3,
-                   p.cpu_seconds)  # fmt: skip
-        table.add_row(case.name, case.how, *(f"{number:,.4g}" for number in numbers))
-    Console(width=160).print(table)
+HEAD = ("members, model, line", "not built", "round", "exchange", "agree", "scores", "bulk MB", "control MB",
+        "messages", "k gas", "CPU")  # fmt: skip
+
+
+def row(case: Case) -> list[str]:
+    """Seconds, bytes sent and CPU seconds at the site that has most, for people."""
+    p = case.played
+    numbers = (p.round_seconds, p.exchange_seconds, p.agreement_seconds, p.evaluate_seconds + p.scores_seconds,
+               p.bulk_bytes / 1e6, p.control_bytes / 1e6, p.copies, gas(case.voters * 2 // 3 + 1) / 1e3,
+               p.cpu_seconds)  # fmt: skip
+    return [case.name, case.how, *(f"{number:,.4g}" for number in numbers)]
 
 
 def main(arguments: list[str]) -> int:
@@ -233,10 +232,13 @@ def main(arguments: list[str]) -> int:
     general += [Figure(f"messages_out_all_vote_n{n}", flood(n), "messages", None, "lower") for n in (32, 100, 1000)]
     report.show("scale: costs, checks, committees", general)
     cases = []
+    table = Table(*HEAD, title="scale: a round")
+    print("  ".join(HEAD))
     for case in chain(built(costs), large(costs), slow(costs) if "--all" in arguments else ()):
         cases.append(case)
-        print(f"{case.name}: {case.played.round_seconds:.1f} s", flush=True)
-    show(cases)
+        table.add_row(*row(case))
+        print("  ".join(row(case)), flush=True)  # at once: the later ones take long
+    Console(width=160).print(table)
     figures = [*general, *(figure for case in cases for figure in figures_of(case))]
     print(f"written: {report.write('scale', figures).relative_to(report.OUT.parents[1])}")
     return int(any(figure.met is False for figure in figures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from random import Random
 
@@ -75,7 +75,7 @@ class Gossip:
         for parcel in parcels:
             self._hear(parcel.message)
 
-    def _send(self, parcels: list[Parcel], sites: list[str] | dict[str, object]) -> None:
+    def _send(self, parcels: list[Parcel], sites: Collection[str]) -> None:
         for site in sites:
             pipe = self._pipes[site]
             for parcel in parcels:
