@@ -89,7 +89,8 @@ class Member:
     async def start(self) -> None:
         """Start the validator process (again)."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        command = [*self.inside, sys.executable, "-m", "covey_validator", "--config", self.directory / "validator.json"]
+        config = str(self.directory / "validator.json")
+        command = [*self.inside, sys.executable, "-m", "covey_validator", "--config", config]
         with (self.directory / "validator.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
 

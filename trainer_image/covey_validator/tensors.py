@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from covey_exchange.manifest import Array, Manifest, ManifestError
 from covey_exchange.patch import Patch
 from covey_exchange.proto.driver_pb2 import Tensors
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
@@ -117,6 +119,6 @@ def write_file(path: Path, parameters: Mapping[str, Array]) -> None:
     durable.write_with(path, lambda temporary: save_file(_contiguous(parameters), temporary))
 
 
-def _contiguous(arrays: Patch) -> Patch:
+def _contiguous(arrays: Patch) -> dict[str, NDArray[Any]]:
     """As safetensors wants them, in an order that gives the same file for the same arrays."""
     return {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
