@@ -66,23 +66,11 @@ class Line:
 
 
 class Sender(Protocol):
-<<<<<<< HEAD
-    """A connection as its sending host sees it, whatever travels."""
-
-    def take(self, limit: int) -> int:
-        """How many bytes leave now."""
-        ...
-
-    def left(self, size: int) -> None:
-        """They have left."""
-        ...
-=======
     """What takes turns on a line: `take` says how many bytes leave now, `left` is called when they have."""
 
     def take(self, limit: int) -> int: ...
 
     def left(self, size: int) -> None: ...
->>>>>>> scale
 
 
 class Host:

@@ -89,8 +89,8 @@ class Member:
     async def start(self) -> None:
         """Start the validator process (again)."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        configuration = str(self.directory / "validator.json")
-        command = [*self.inside, sys.executable, "-m", "covey_validator", "--config", configuration]
+        config = str(self.directory / "validator.json")
+        command = [*self.inside, sys.executable, "-m", "covey_validator", "--config", config]
         with (self.directory / "validator.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
 

@@ -19,7 +19,7 @@ def ensure(peer: str) -> Path:
         # Compiled, because Flower starts a process for every message, which would compile torch anew each time.
         program = uv.program()
         run(program, "venv", "-q", "--relocatable", "--clear", "-p", sys.executable, fresh)
-        pinned: list[str | Path] = ["--require-hashes", "--compile-bytecode", "-r", requirements]
+        pinned = ["--require-hashes", "--compile-bytecode", "-r", str(requirements)]
         run(program, "pip", "install", "-q", "-p", fresh / "bin/python", *pinned)
 
     return artifact.ensure(target, key, f"{peer} and what it needs", build) / "bin"

@@ -47,24 +47,13 @@ def run(trial: Trial, quantiser: str = "") -> Rounds:
     server = start(0, SERVER, "server.server_train", "fed_server.json")
     trial.wait(lambda: "Server started" in server.read_text(errors="replace"), "FLARE's server", 180)
     logs = [start(site, f"site-{site}", "client.client_train", "fed_client.json") for site in range(1, SITES + 1)]
-
-    def all_registered() -> bool:
-        return all("uccessfully registered" in log.read_text(errors="replace") for log in logs)
-
-    trial.wait(all_registered, "FLARE's clients", 180)
+    trial.wait(lambda: all("uccessfully registered" in log.read_text(errors="replace") for log in logs), "FLARE", 180)
     job = trial.folder / "job"
     job.mkdir()
     for file in (*JOB.glob("*.py"), Path(payload.__file__)):
         if file.name != "sitecustomize.py":
             shutil.copy(file, job)
-    submit: list[str | Path] = [
-        "submit.py",
-        job / "out",
-        kits / ADMIN,
-        str(trial.rounds),
-        str(SITES),
-        *([quantiser] if quantiser else []),
-    ]
+    submit = ["submit.py", str(job / "out"), str(kits / ADMIN), str(trial.rounds), str(SITES), quantiser]
     trial.start(0, "env", "-C", job, programs / "python", *submit, environment=environment, inner=inner)
     return trial.measure("Client worker process is terminated")
 
@@ -73,7 +62,7 @@ def _provision(folder: Path, programs: Path, environment: Mapping[str, str]) -> 
     """The kits of all participants; returns their folder."""
     project = folder / "project.yml"
     project.write_text(yaml.safe_dump(_project()))
-    command: list[str | Path] = [programs / "nvflare", "provision", "-p", project, "-w", folder / "kits"]
+    command = list(map(str, [programs / "nvflare", "provision", "-p", project, "-w", folder / "kits"]))
     done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"nvflare provision failed:\n{done.stdout}{done.stderr}")

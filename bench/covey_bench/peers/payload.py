@@ -39,7 +39,7 @@ def initial() -> Arrays:
 
 
 def delta(site: int) -> Arrays:
-    """The pseudo-gradient of one site, float32; nothing in it is zero."""
+    """The pseudo-gradient of one site, float32, dense."""
     rng = np.random.default_rng(1 + site)
     return {name: _normal(rng, shape, STEP) for name, shape in shapes().items()}
 

@@ -36,10 +36,10 @@ def _run_on_the_cpu() -> None:
 
     def dequantize(values: torch.Tensor, state: object, *rest: object, **named: object) -> torch.Tensor:
         found: torch.Tensor = plain(values, state, *rest, **named)
-        return found.reshape(state.shape)  # type: ignore[attr-defined]
+        return found.reshape(state.shape)
 
     bitsandbytes.functional.dequantize_4bit = dequantize
-    torch.Tensor.cuda = lambda self, *_rest, **_named: self  # type: ignore[assignment,method-assign]
+    torch.Tensor.cuda = lambda self, *_rest, **_named: self
 
 
 sys.meta_path.insert(0, _BeforeQuantisers())

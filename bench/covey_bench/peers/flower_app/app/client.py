@@ -11,7 +11,7 @@ from .payload import Trainer
 app = ClientApp()
 
 
-@app.train()  # type: ignore[untyped-decorator]
+@app.train()
 def train(message: Message, _context: Context) -> Message:
     number = int(message.content["config"]["server-round"])
     weights = {name: tensor.numpy() for name, tensor in message.content["arrays"].to_torch_state_dict().items()}

@@ -14,7 +14,7 @@ from . import payload
 app = ServerApp()
 
 
-@app.main()  # type: ignore[untyped-decorator]
+@app.main()
 def main(grid: Grid, context: Context) -> None:
     sites = int(context.run_config["sites"])
     while len(list(grid.get_node_ids())) < sites:
