@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from covey_exchange import segments
 from covey_exchange.frames import LENGTH_BYTES
 from covey_exchange.messages import Envelope, to_wire
-from covey_exchange.proto.wire_pb2 import Answer, Frame, Leaves, Offer, Segment
+from covey_exchange.proto.wire_pb2 import Answer, Frame, Leaves, Offer, Segment, Sent
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,19 @@ def offer_bytes(header: Envelope, update_bytes: int) -> int:
 
 
 def segment_bytes(update_bytes: int) -> list[int]:
-    """Of the frames that carry an update."""
+    """Of the frames that carry an update; the last with the one that says that this is all."""
     sizes = [segments.size(update_bytes, index) for index in range(segments.count(update_bytes))]
-    return [_frame(Frame(segment=Segment(index=index))) + size for index, size in enumerate(sizes)]
+    frames = [_frame(Frame(segment=Segment(index=index))) + size for index, size in enumerate(sizes)]
+    frames[-1] += _frame(Frame(sent=Sent()))
+    return frames
 
 
-WANT_BYTES = LENGTH_BYTES + Frame(answer=Answer(kind=Answer.KIND_WANT)).ByteSize()
+def want_bytes(update_bytes: int) -> int:
+    """Of the answer that names the segments that are missing."""
+    missing = bytes((segments.count(update_bytes) + 7) // 8)
+    return _frame(Frame(answer=Answer(kind=Answer.KIND_WANT, missing=missing)))
+
+
 HAVE_BYTES = LENGTH_BYTES + Frame(answer=Answer(kind=Answer.KIND_HAVE)).ByteSize()
 
 

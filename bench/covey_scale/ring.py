@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from covey_exchange.limits import Limits
 
-from covey_scale.costs import HAVE_BYTES, WANT_BYTES, Costs
+from covey_scale.costs import HAVE_BYTES, Costs
 from covey_scale.gossip import Parcel
 from covey_scale.lines import Host, Pipe
 from covey_scale.node import Core
@@ -28,12 +28,14 @@ class Blob:
         site: who made it.
         header: its signed header.
         offer_bytes: of the frame that offers it.
+        want_bytes: of the answer that wants it.
         frames: bytes of the frames of its segments.
     """
 
     site: str
     header: Parcel
     offer_bytes: int
+    want_bytes: int
     frames: tuple[int, ...]
 
 
@@ -74,7 +76,7 @@ class _Line:
 
     def _offered(self, blob: Blob) -> None:
         self._taker.take(blob, self._giver.site)
-        self._answer(WANT_BYTES, False)
+        self._answer(blob.want_bytes, False)
 
     def _put(self, blob: Blob) -> None:
         self._taker.put(blob)

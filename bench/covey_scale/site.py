@@ -44,7 +44,7 @@ from covey_validator.round_types import (
 from covey_validator.runner import REVEAL_SECONDS_MAX, VIEW_SECONDS, VIEW_SECONDS_MORE
 from covey_validator.scoring import NANO, Scores
 
-from covey_scale.costs import Costs, Load, message_bytes, offer_bytes, segment_bytes
+from covey_scale.costs import Costs, Load, message_bytes, offer_bytes, segment_bytes, want_bytes
 from covey_scale.gossip import Gossip, Parcel
 from covey_scale.lines import Host
 from covey_scale.node import Core
@@ -175,8 +175,9 @@ class Site:
         )
         message = signed(self.name, header)
         envelope, length = message.envelope, self.load.update_bytes
-        blob = Blob(self.name, Parcel(message, message_bytes(envelope)), offer_bytes(envelope, length),
-                    tuple(segment_bytes(length)))  # fmt: skip
+        parcel = Parcel(message, message_bytes(envelope))
+        frames = tuple(segment_bytes(length))
+        blob = Blob(self.name, parcel, offer_bytes(envelope, length), want_bytes(length), frames)
         self.encoded_at = self.clock.now
         self.ring.offer(blob)
         if self.setting is not None:

@@ -9,7 +9,7 @@ from covey_bench.scale import flood, gas
 from covey_chain.types import UpdateHeader, Vote
 from covey_exchange.messages import Envelope
 from covey_scale import committee, real
-from covey_scale.costs import HAVE_BYTES, WANT_BYTES, Costs, Load, message_bytes
+from covey_scale.costs import HAVE_BYTES, Costs, Load, message_bytes, want_bytes
 from covey_scale.lines import INITIAL_WINDOW_BYTES, Clock, Host, Line, Pipe
 from covey_scale.site import TASK
 from covey_scale.world import World, addresses
@@ -44,7 +44,7 @@ def test_each_site_sends_as_many_updates_as_it_gets(members: int) -> None:
     world = one_round(members)
     for site in world.sites.values():
         assert site.ring.handed_over == members - 1
-        beside = site.ring.bytes_sent - (members - 1) * (sum(segments) + WANT_BYTES + HAVE_BYTES)
+        beside = site.ring.bytes_sent - (members - 1) * (sum(segments) + want_bytes(LOAD.update_bytes) + HAVE_BYTES)
         assert 300 < beside / (members - 1) < 400, "an offer: header, signature and two leaves"
 
 
