@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("network namespaces need root")
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that namespaces and processes go
     results: Results = {}
     for network in chosen.network:
         for system in chosen.only:
