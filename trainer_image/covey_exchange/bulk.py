@@ -13,7 +13,7 @@ from collections import deque
 from google.protobuf.message import DecodeError
 
 from covey_exchange import segments
-from covey_exchange.egress import SLICE_BYTES, TokenBucket
+from covey_exchange.egress import TokenBucket
 from covey_exchange.errors import PeerUnreachable, ProtocolViolation, Refusal
 from covey_exchange.frames import LENGTH_BYTES, length_of, pack
 from covey_exchange.limits import Limits
@@ -48,8 +48,10 @@ class Line:
         """Send a frame, and what follows it as it is; no faster than the egress cap."""
         self._send(pack(frame), more=bool(data))
         if data is not None:
-            for start in range(0, len(data), SLICE_BYTES):
-                self._send(data[start : start + SLICE_BYTES])
+            while data:
+                count = self._egress.at_once
+                self._send(data[:count])
+                data = data[count:]
 
     def receive(self, deadline: float) -> Frame:
         """The next small frame, until a time of `time.monotonic`.
@@ -82,7 +84,8 @@ class Line:
         return digest.digest()
 
     def _send(self, piece: bytes | memoryview, *, more: bool = False) -> None:
-        if self.stopped.wait(self._egress.reserve(len(piece))):
+        seconds = self._egress.reserve(len(piece))
+        if self.stopped.wait(seconds) if seconds else self.stopped.is_set():  # a wait for nothing costs 4 µs
             raise ConnectionAbortedError("this side has ended it")
         self._stream.write_all(piece, more=more)
         self._traffic.sent(len(piece))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLICE_BYTES = 2**16
+FREE_BYTES = 2**18
 _BURST_SECONDS = 0.1
 
 
@@ -50,8 +51,13 @@ class TokenBucket:
         self._until = -math.inf
         self._lock = threading.Lock()
 
+    @property
+    def at_once(self) -> int:
+        """Bytes to reserve at a time: a slice under a cap, more when there was none just now, as each call costs."""
+        return FREE_BYTES if self._bytes_per_second is None else SLICE_BYTES
+
     def reserve(self, count: int) -> float:
-        """Seconds to wait before `count` bytes (at most a slice) may be sent; first come, first served."""
+        """Seconds to wait before `count` bytes (at most `at_once`) may be sent; first come, first served."""
         with self._lock:
             rate = self._fill()
             if rate is None:
