@@ -1,4 +1,4 @@
-"""A hand-driven connection to an exchange, with the credentials of whichever site a test likes."""
+"""Hand-driven connections to and from an exchange, with the credentials of whichever site a test likes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from covey_exchange.frames import pack
 from covey_exchange.messages import Envelope, to_wire
 from covey_exchange.payload import to_leaves
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Hello, Offer
-from covey_exchange.tls import TlsFiles
+from covey_exchange.tls import TlsFiles, Trust
 from covey_exchange.transport import PROTOCOL
 from eth_utils.address import to_canonical_address
-from town import TASK, Site
+from town import TASK, Site, Town
 
 
 class Raw:
@@ -63,3 +63,23 @@ async def raw(exchange: Exchange, files: TlsFiles | None) -> AsyncIterator[Raw]:
         yield Raw(reader, writer)
     finally:
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def listening(town: Town, site: Site) -> AsyncIterator[asyncio.Queue[Raw]]:
+    """A hand-driven peer at a site's end point: its connections, greeted, as they come."""
+    accepted: asyncio.Queue[Raw] = asyncio.Queue()
+    every: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        every.append(writer)
+        connection = Raw(reader, writer)
+        await connection.receive()
+        connection.send(Frame(hello=Hello(protocol=PROTOCOL, task_id=TASK, site=to_canonical_address(site.address))))
+        accepted.put_nowait(connection)
+
+    host, port = site.peer.endpoint.split(":")
+    async with await asyncio.start_server(accept, host, int(port), ssl=Trust(site.files, town.peers).server):
+        yield accepted
+        for writer in every:
+            writer.transport.abort()

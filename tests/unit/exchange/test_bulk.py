@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from covey_exchange import segments
 from covey_exchange.bulk import Line
 from covey_exchange.egress import steady
 from covey_exchange.errors import Refusal
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Ping, Segment, Sent
 from covey_exchange.segments import SEGMENT_BYTES
-from raw import Raw, raw
+from raw import Raw, listening, raw
 from town import QUICK, Inbox, Town, counted
 
 Towns = Callable[[int], Town]
@@ -151,6 +153,54 @@ async def test_a_neighbour_that_dies_in_the_middle_leaves_what_it_brought(town: 
     assert await Inbox(receiver).updates(1) == {a.address: payload}
     # What had come already was not sent again, unless the dead one still counted as the one who brings it.
     assert receiver.traffic.of(a.address).bytes_received < len(payload) + SEGMENT_BYTES
+
+
+async def test_a_successor_that_dies_in_the_middle_is_skipped(town: Towns) -> None:
+    three = town(3)
+    a, dying, c = three.sites
+    first, third = await three.run(a), await three.run(c)
+    payload = os.urandom(16 * SEGMENT_BYTES)
+    async with listening(three, dying) as accepted, asyncio.timeout(30):
+        await first.until_connected(2)
+        first.offer(a.header(payload), payload)
+        connection = await accepted.get()
+        while (await connection.receive()).WhichOneof("body") != "offer":  # the other connection is of gossip
+            connection = await accepted.get()
+        connection.send(Frame(answer=Answer(kind=Answer.KIND_WANT, missing=b"\xff\xff")))
+        await connection.reader.readexactly(SEGMENT_BYTES)
+        connection.writer.transport.abort()
+        assert await Inbox(third).updates(1) == {a.address: payload}
+
+
+async def test_a_giver_that_stops_is_replaced_by_another_holder(town: Towns) -> None:
+    three = town(3)
+    a, b, c = three.sites
+    receiver = await three.run(b, limits=replace(QUICK, patience_seconds=0.6))
+    payload = os.urandom(3 * SEGMENT_BYTES)
+    async with raw(receiver, c.files) as giver:
+        await giver.greet(c)
+        assert (await giver.offer(a.header(payload), payload)).kind == Answer.KIND_WANT
+        bring(giver, payload, 0)
+        holder = await three.run(a)
+        holder.offer(a.header(payload), payload)
+        assert await Inbox(receiver).updates(1) == {a.address: payload}
+
+
+async def test_an_update_on_its_way_takes_no_memory_of_its_size(town: Towns) -> None:
+    """64 MiB go from one site through a second to a third, all in this process, in less than a quarter of that."""
+    three = town(3)
+    exchanges = await three.run_all()
+    payload = os.urandom(SEGMENT_BYTES) * 64
+    header, leaves = three.sites[0].header(payload), segments.leaves(payload)
+    tracemalloc.start()
+    try:
+        exchanges[0].offer(header, payload, leaves)
+        for exchange in exchanges[1:]:
+            assert await Inbox(exchange).updates(1) == {three.sites[0].address: payload}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(payload) // 4
 
 
 async def test_a_silent_bulk_connection_is_closed_and_its_thread_ends(town: Towns) -> None:

@@ -98,6 +98,23 @@ def test_threads_and_tasks_share_one_cap(megabits: float) -> None:
     assert 4 * slices * SLICE_BYTES * 8 / now / 1e6 == pytest.approx(megabits, rel=0.05)
 
 
+@pytest.mark.parametrize("megabits", [0.5, 4, 100, 1000])
+def test_pieces_of_the_size_that_the_bucket_names_keep_the_cap(megabits: float) -> None:
+    """Large while there is no cap; the first one under it is paid for as well."""
+    now, sent = 0.0, 0
+    rates = iter([Rate(None, 10), Rate(megabits * 1e6)])
+    bucket = TokenBucket(lambda: next(rates), lambda: now)
+    assert bucket.reserve(bucket.at_once) == 0
+    assert bucket.at_once > SLICE_BYTES
+    now = 10.0
+    while now < 70:
+        count = bucket.at_once
+        now += bucket.reserve(count)
+        sent += count
+    assert bucket.at_once == SLICE_BYTES
+    assert sent * 8 / (now - 10) / 1e6 == pytest.approx(megabits, rel=0.05)
+
+
 def test_after_a_silence_only_a_tenth_of_a_second_comes_at_once() -> None:
     async def burst() -> float:
         bucket = TokenBucket(steady(100e6), asyncio.get_running_loop().time)

@@ -20,11 +20,9 @@ from covey_exchange.errors import (
     UnknownPeer,
     UpdateUnavailable,
 )
-from covey_exchange.proto.wire_pb2 import Frame
 from covey_exchange.segments import SEGMENT_BYTES, payload_root
-from covey_exchange.tls import Trust
-from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
+from raw import listening
 from town import QUICK, TASK, Inbox, Town, free_port, with_endpoint
 
 Towns = Callable[[int], Town]
@@ -194,25 +192,12 @@ async def test_a_successor_that_falls_silent_is_skipped_within_bounded_time(town
     a, silent, c = three.sites
     limits = replace(QUICK, stall_seconds=0.5, repair_seconds=60)
     first, third = await three.run(a, limits=limits), await three.run(c, limits=limits)
-    host, port = silent.peer.endpoint.split(":")
-    held: list[asyncio.StreamWriter] = []
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held.append(writer)
-        hello = Frame.FromString(await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big")))
-        hello.hello.site = to_canonical_address(silent.address)
-        body = hello.SerializeToString()
-        writer.write(len(body).to_bytes(4, "big") + body)
-
-    context = Trust(silent.files, three.peers).server
-    async with await asyncio.start_server(accept, host, int(port), ssl=context):
+    async with listening(three, silent):
         async with asyncio.timeout(30):
             await first.until_connected(2)
         payload = os.urandom(SEGMENT_BYTES)
         first.offer(a.header(payload), payload)
         assert await Inbox(third).updates(1) == {a.address: payload}
-        for writer in held:
-            writer.transport.abort()
 
 
 async def test_an_update_is_fetched_by_digest_alone(town: Towns) -> None:

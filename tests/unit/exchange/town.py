@@ -28,7 +28,7 @@ from covey_operator.plan.storage import TLS_CERT, TLS_KEY
 
 DOMAIN = Domain(31337, "0x" + "c0" * 20)
 TASK = hashlib.sha256(b"task").digest()
-MAX_UPDATE_BYTES = 2**24
+MAX_UPDATE_BYTES = 2**26
 
 # As in production, but impatient: nothing waits longer on loopback than it must.
 QUICK = Limits(
