@@ -121,6 +121,7 @@ class Task:
             "rounds": {"count": self.rounds, "localSteps": self.local_steps},
             "compression": compression,
             "validation": {"holdoutFraction": self.holdout, "minHoldout": 1, "margin": MARGIN},
+            "incentives": {},
         }
         return TaskTerms.of("bench", TaskSpec.model_validate(spec))
 

@@ -9,6 +9,8 @@ from fractions import Fraction
 from random import Random
 
 from covey_chain.types import RoundResult
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.terms import Rule
 from covey_validator.round_types import Certified, Phase, Setting
 from covey_validator.verdict import Ledger
 from eth_utils.address import to_checksum_address
@@ -139,13 +141,12 @@ class World:
         )
 
     def _setting(self, name: str) -> Setting:
-        nothing = dict.fromkeys(self._members, 0)
         return Setting(
             task_id=TASK,
             round=1,
             last=False,
             site=name,
-            ledger=Ledger(self._votes, Fraction(1, 100), POOL, nothing, nothing),
+            ledger=Ledger(self._votes, Fraction(1, 100), Book.open(Rule(), self._votes, POOL, rounds=2)),
             trainers=frozenset(self._members),
             validators=frozenset(self._votes),
             min_updates=len(self._members),

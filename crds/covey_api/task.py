@@ -235,6 +235,22 @@ class ValidationSpec(ApiModel):
     ] = "0.01"
 
 
+class IncentivesSpec(ApiModel):
+    """How members are penalised and paid."""
+
+    epoch_rounds: Annotated[
+        int, Field(ge=1, le=1000, description="Rounds after which members are judged; one round's score is noise.")
+    ] = 5
+    shadow_epochs: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="First epochs in which penalties are computed and shown, but nothing is held.",
+        ),
+    ] = 0
+
+
 class Decision(StrEnum):
     """A member's own answer to a task."""
 
@@ -259,6 +275,7 @@ PUBLISHED_FIELDS = (
     "compression",
     "aggregation",
     "validation",
+    "incentives",
 )
 
 
@@ -293,6 +310,7 @@ class TaskSpec(ApiModel):
     compression: Annotated[CompressionSpec, Field(description="Codec of the updates.")] = CompressionSpec()
     aggregation: Annotated[AggregationSpec, Field(description="How updates become the next model.")] = AggregationSpec()
     validation: Annotated[ValidationSpec, Field(description="How updates are judged.")] = ValidationSpec()
+    incentives: Annotated[IncentivesSpec, Field(description="How members are penalised and paid.")] = IncentivesSpec()
     suspend: Annotated[bool, Field(description="Frees the local pods and keeps their state.")] = False
     participation: Annotated[ParticipationSpec, Field(description="The local member's own answer.")] = (
         ParticipationSpec()

@@ -14,6 +14,7 @@ from covey_api.task import (
     AggregationSpec,
     CompressionSpec,
     DataSpec,
+    IncentivesSpec,
     MembersSpec,
     ProgramSpec,
     RoundsSpec,
@@ -43,6 +44,7 @@ class TaskTerms(ApiModel):
     compression: CompressionSpec
     aggregation: AggregationSpec
     validation: ValidationSpec
+    incentives: IncentivesSpec
 
     @classmethod
     def of(cls, name: str, spec: TaskSpec) -> TaskTerms:

@@ -6,20 +6,22 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from covey_chain.types import RoundResult, round_of
 from covey_exchange.codec import NonFiniteUpdate
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.messages import Envelope
 
-from covey_validator import catchup, evidence, rewards
+from covey_validator import catchup, evidence
 from covey_validator.catchup import CaughtUp
 from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
+from covey_validator.history import History
 from covey_validator.node import Base, Node
-from covey_validator.records import CertifiedRound, standing
+from covey_validator.records import CertifiedRound
 from covey_validator.rollbook import Began
 from covey_validator.runner import Runner
 
@@ -145,9 +147,7 @@ class RoundLoop:
     async def _play(self) -> None:
         node, number = self._node, self.round
         began = time.monotonic()
-        setting = node.task.setting(
-            number, node.site, self.base.digest, self.base.cumulative, self.base.standing, node.session_key
-        )
+        setting = node.task.setting(number, node.site, self.base.digest, node.history.book, node.session_key)
         roll = node.roll
         left = roll.left if roll.newest_result < number else NEVER
         setting = replace(setting, epochs=roll.epochs, left=left)
@@ -161,12 +161,22 @@ class RoundLoop:
         except _Overtaken as overtaken:
             found = overtaken.found
             _log.info("caught up from round %d to %d", number, found.records[-1].round)
+            await self._follow(found.records)
         finally:
             self._runner = None
             node.session.drop_waiting()
         await asyncio.to_thread(self._advance, found)
         node.progress.round_seconds.append((time.monotonic() - began) / len(found.records))
         self._show()
+
+    async def _follow(self, records: Sequence[CertifiedRound]) -> None:
+        """Take in what was certified without us; from the first round on if we have weighed another outcome."""
+        node = self._node
+        obtain = partial(node.archive.obtain, node.exchange)
+        if node.history.track.round != records[0].round - 1:
+            node.history = History(node.task, node.manifest)
+            await node.history.follow(node.store.history(self.newest), obtain)
+        await node.history.follow(records, obtain)
 
     def _advance(self, found: CaughtUp) -> None:
         """Make certified rounds ours; on disk when this returns."""
@@ -178,10 +188,7 @@ class RoundLoop:
         for record in found.records:
             store.finish_round(record)
         before = self.base.digest
-        helped = standing(found.records, self._node.task.stakes)
-        self.base = Base(
-            found.parameters, last.model_digest, last.rewards, rewards.accumulate(self.base.standing, helped)
-        )
+        self.base = Base(found.parameters, last.model_digest)
         self.newest = last
         store.keep_models({before, last.model_digest})
         for number in [number for number in self._later if number < self.round]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from covey_chain.types import Proposal, Signable, Vote
@@ -11,7 +10,9 @@ from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.exchange import Exchange
 from covey_exchange.manifest import Array, Manifest
 
+from covey_validator.archive import Archive
 from covey_validator.driver import DriverSession
+from covey_validator.history import History
 from covey_validator.progress import Progress
 from covey_validator.records import Signers
 from covey_validator.rollbook import RollBook
@@ -30,6 +31,8 @@ class Node:
         task: replaced when participants change keys or end points on chain.
         session_key: 32 bytes; signs everything.
         holdout_examples: records that this site can judge on.
+        archive: updates that counted.
+        history: everybody's account, from all certified rounds.
         roll: epochs, and what we must not sign any more.
         accusations: pairs of messages that one site signed for one slot, until the chain has them.
     """
@@ -44,6 +47,8 @@ class Node:
     manifest: Manifest
     holdout_examples: int
     progress: Progress
+    archive: Archive
+    history: History
     roll: RollBook
     accusations: list[tuple[Accused, Accused]] = field(default_factory=list)
 
@@ -81,9 +86,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Base:
-    """The model that a round starts from, and everybody's rewards and help (nano-loss) until then."""
+    """The model that a round starts from."""
 
     parameters: dict[str, Array]
     digest: bytes
-    cumulative: Mapping[str, int]
-    standing: Mapping[str, int]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,14 +21,15 @@ from covey_exchange.tls import TlsFiles
 from eth_utils import to_checksum_address
 
 from covey_validator import chainlink, output, service, status, task
+from covey_validator.archive import Archive
 from covey_validator.attendance import Attendance
 from covey_validator.chainlink import ChainLink
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
+from covey_validator.history import History
 from covey_validator.loop import RoundLoop
 from covey_validator.node import Base, Node
 from covey_validator.progress import Progress
-from covey_validator.records import standing
 from covey_validator.rollbook import RollBook
 from covey_validator.settings import ValidatorSettings
 from covey_validator.settlement import Settler
@@ -142,6 +144,8 @@ class Validator:
             record = store.certified(number)
             if record is not None and newest is not None and number <= newest.round:
                 store.finish_round(record)
+        archive = Archive(store.updates, self._exchange.roster, max_bytes(known.codec, manifest))
+        archive.serve(self._exchange)
         node = Node(
             task=known,
             site=self._site,
@@ -153,12 +157,15 @@ class Validator:
             manifest=manifest,
             holdout_examples=start.holdout_examples,
             progress=self.progress,
+            archive=archive,
+            history=History(known, manifest),
             roll=RollBook(store, self._site, known.task_id, Epoch(0, known.stakes), self._exchange.roster),
         )
         await self._exchange.start()
-        earned = newest.rewards if newest else dict.fromkeys(known.stakes, 0)
-        helped = await asyncio.to_thread(standing, store.history(newest), known.stakes)
-        return node, Base(parameters, digest, earned, helped)
+        if newest is not None:
+            self.progress.say("Starting", f"taking in the updates of {newest.round} rounds")
+        await node.history.follow(store.history(newest), partial(archive.obtain, self._exchange))
+        return node, Base(parameters, digest)
 
     # --- task -------------------------------------------------------------------------------------------------------
 

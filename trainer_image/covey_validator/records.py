@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from covey_chain.types import RoundResult, ScoreReveal
 from eth_utils import keccak, to_checksum_address
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
-from covey_validator import rewards, scoring, selection
+from covey_validator import scoring, selection
+from covey_validator.incentives.helping import RoundFacts
 from covey_validator.scoring import Scores, ScoresError
 
 Bytes = Annotated[
@@ -89,8 +90,8 @@ class CertifiedRound(ApiModel):
         """Site -> digest of the updates that counted."""
         return selection.decode(self.updates)
 
-    def helpfulness(self, stakes: Mapping[str, int]) -> dict[str, int]:
-        """Included site -> help in this round, from the revealed scores.
+    def facts(self, copies: frozenset[str]) -> RoundFacts:
+        """What the incentive rule takes in; which updates are copies, only the updates tell.
 
         Raises:
             ScoresError: a reveal holds no scores of this round.
@@ -98,7 +99,7 @@ class CertifiedRound(ApiModel):
         sites = self.selected
         judged = [reveal for reveal in self.reveals if reveal.scores != scoring.ABSTENTION]
         scores = {reveal.site: Scores.decode(reveal.scores, sites) for reveal in judged}
-        return scoring.helpfulness(scores, stakes, sites)
+        return RoundFacts(frozenset(sites), scores, copies)
 
     def to_json(self) -> bytes:
         """JSON in camelCase, hashes and bytes as 0x-hex."""
@@ -115,14 +116,6 @@ class CertifiedRound(ApiModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise RecordInvalid(f"no certified round: {error}") from error
-
-
-def standing(records: Iterable[CertifiedRound], stakes: Mapping[str, int]) -> dict[str, int]:
-    """Participant -> help in all these rounds together, in nano-loss."""
-    total = dict.fromkeys(stakes, 0)
-    for record in records:
-        total = rewards.accumulate(total, record.helpfulness(stakes))
-    return total
 
 
 @dataclass(frozen=True)
@@ -161,10 +154,12 @@ class Signers:
             raise RecordInvalid(f"round {record.round} is signed by no more than 2/3 of the stake")
         self._same(selection.value(record.updates), record.updates_root, "updates")
         self._same(selection.value(record.scores), record.scores_root, "scores")
-        revealed = {r.site: self._digest(record, r) for r in record.reveals if r.site in self.stakes}
+        if any(reveal.site not in self.stakes for reveal in record.reveals):
+            raise RecordInvalid(f"round {record.round} holds the scores of a stranger")
+        revealed = {r.site: self._digest(record, r) for r in record.reveals}
         self._same(selection.encode(revealed), record.scores, "reveals")
         try:
-            record.helpfulness(self.stakes)
+            record.facts(frozenset())
         except (ScoresError, KeyError) as error:
             raise RecordInvalid(f"the scores of round {record.round} cannot be read: {error}") from error
         if record.rewards.keys() != self.stakes.keys() or sum(record.rewards.values()) != record.total_reward:

@@ -28,6 +28,7 @@ from covey_exchange.envelope import Message
 from eth_utils import keccak
 
 from covey_validator import scoring, selection
+from covey_validator.incentives.helping import RoundFacts
 from covey_validator.round_types import (
     Absorb,
     Accuse,
@@ -58,9 +59,11 @@ from covey_validator.round_types import (
     Trained,
     UpdateArrived,
     ViewTimer,
+    Weigh,
+    Weighed,
 )
 from covey_validator.scoring import Scores
-from covey_validator.verdict import conclude
+from covey_validator.verdict import conclude, is_accepted
 
 
 def resume(setting: Setting, stored: Iterable[Message]) -> State:
@@ -115,8 +118,10 @@ class _Run:
                 self._hear(message)
             case UpdateArrived(message):
                 self._take_update(message)
-            case Merged(candidate):
-                state.candidate = candidate
+            case Merged(candidate, copies):
+                state.candidate, state.copies = candidate, copies
+            case Weighed(gram):
+                state.gram = gram
             case Evaluated(scores):
                 state.scores = scores.encode() if scores else scoring.ABSTENTION
             case Elapsed(timer) if isinstance(timer, ViewTimer):
@@ -256,18 +261,25 @@ class _Run:
         state, s = self.state, self.setting
         certificate = state.agreements[Step.SCORES].certificate
         epoch = state.epoch.number
-        if certificate is None or state.candidate is None or state.selected is None or not self._once(f"in {epoch}"):
+        if certificate is None or state.candidate is None or state.selected is None:
             return
         judges = selection.decode(state.selections[certificate.value])
         read = {site: self._scores_of(state.reveals[digest]) for site, digest in judges.items()}
         scores = {site: found for site, found in read.items() if isinstance(found, Scores)}
         if not scores and judges.keys() >= self._waited_for(s.validators):
-            self.actions.append(Fail(Reason.HOLDOUT_TOO_SMALL, _NOBODY_SCORES))
+            if self._once("nobody scores"):
+                self.actions.append(Fail(Reason.HOLDOUT_TOO_SMALL, _NOBODY_SCORES))
+            return
+        if s.ledger.book.closes(s.round) and state.gram is None:
+            if self._once("weigh"):
+                self.actions.append(Weigh(is_accepted(s.ledger, scores)))
+            return
+        if not self._once(f"in {epoch}"):
             return
         roots = (selection.value(selection.encode(state.selected)), certificate.value)
         models = (s.base, state.candidate)
-        included = tuple(state.selected)
-        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, included, models, roots, scores, epoch)
+        facts = RoundFacts(frozenset(state.selected), scores, state.copies)
+        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, facts, models, roots, state.gram, epoch)
         said = any(
             message.site == s.site and message.body == state.verdict.result
             for by_site in state.results.values()

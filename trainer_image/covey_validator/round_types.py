@@ -11,6 +11,7 @@ from covey_exchange import agreement_state as agreement
 from covey_exchange.agreement_types import Epoch, Instance, Received, Stage
 from covey_exchange.envelope import Message
 
+from covey_validator.incentives.geometry import Gram
 from covey_validator.scoring import Scores
 from covey_validator.verdict import Ledger, Verdict
 
@@ -45,8 +46,8 @@ class Setting:
         round: from 1.
         last: whether the task ends with it.
         site: our own address.
-        ledger: stakes, margin, pool and rewards so far.
-        trainers: sites that may send an update.
+        ledger: stakes, margin, and everybody's account.
+        trainers: sites that may send an update; who was removed may not.
         validators: sites that may score.
         min_updates: a round closes with no fewer.
         base: digest of the model that all start from.
@@ -106,9 +107,15 @@ class UpdateArrived:
 
 @dataclass(frozen=True)
 class Merged:
-    """The certified updates are merged into a model of this digest."""
+    """The certified updates are merged.
+
+    Attributes:
+        candidate: digest of the model.
+        copies: sites whose update repeats what others had made public.
+    """
 
     candidate: bytes
+    copies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,13 @@ class Evaluated:
     """Our scores; None when the holdout is too small to judge."""
 
     scores: Scores | None
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Inner products of what the sites have made of the model, this round included."""
+
+    gram: Gram
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ class EpochBegan:
     epoch: Epoch
 
 
-Event = Begin | Trained | Heard | UpdateArrived | Merged | Evaluated | Elapsed | Left | EpochBegan
+Event = Begin | Trained | Heard | UpdateArrived | Merged | Evaluated | Weighed | Elapsed | Left | EpochBegan
 
 
 # --- actions --------------------------------------------------------------------------------------------------------
@@ -215,6 +229,13 @@ class KeepScores:
 
 
 @dataclass(frozen=True)
+class Weigh:
+    """An epoch of the incentive rule ends: take in the round, accepted or not, and answer `Weighed`."""
+
+    accepted: bool
+
+
+@dataclass(frozen=True)
 class Accuse:
     """A site signed two different messages for one slot."""
 
@@ -253,6 +274,7 @@ Action = (
     | Merge
     | Evaluate
     | KeepScores
+    | Weigh
     | Accuse
     | Certified
     | CatchUp
@@ -272,6 +294,8 @@ class State:
         unjudged: values that an agreement waits for.
         wanted: updates that were asked for.
         selected: site -> digest of the certified updates.
+        copies: sites whose update repeats what others had made public.
+        gram: inner products of what the sites have made of the model.
         commits: site -> commitments (one, unless it lies).
         reveals: digest -> message.
         opened: digest -> what a reveal that counts says; read again at every event, it would cost N^3 with N sites.
@@ -296,6 +320,8 @@ class State:
     wanted: set[bytes] = field(default_factory=set)
     selected: dict[str, bytes] | None = None
     candidate: bytes | None = None
+    copies: frozenset[str] = frozenset()
+    gram: Gram | None = None
     scores: bytes | None = None
     commits: dict[str, frozenset[bytes]] = field(default_factory=dict)
     reveals: dict[bytes, Message] = field(default_factory=dict)

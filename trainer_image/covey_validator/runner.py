@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 
-from covey_api.quantity import ratio
 from covey_api.status import Reason
 from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
 from covey_exchange import patch, segments
@@ -16,7 +15,7 @@ from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.errors import UpdateUnavailable
 from covey_exchange.manifest import Array, model_digest
-from covey_exchange.merge import Clip, RoundMerge
+from covey_exchange.merge import RoundMerge
 from covey_exchange.messages import Envelope
 from covey_exchange.proto.driver_pb2 import Candidate
 
@@ -56,6 +55,8 @@ from covey_validator.round_types import (
     Trained,
     UpdateArrived,
     ViewTimer,
+    Weigh,
+    Weighed,
 )
 from covey_validator.scoring import Scores
 from covey_validator.store import DoubleSignature
@@ -100,6 +101,7 @@ class Runner:
         self._tasks: set[asyncio.Task[Event | None]] = set()
         self._outcome: Outcome | None = None
         self._decoded: dict[bytes, Update] = {}
+        self._updates: dict[bytes, SiteUpdate] = {}
         self._merge: RoundMerge | None = None
         self._candidate: dict[str, Array] = {}
         self._keeping: asyncio.Task[bytes] | None = None
@@ -248,6 +250,8 @@ class Runner:
                 self._start(self._evaluate(sites))
             case KeepScores(scores):
                 self._node.store.put_scores(self.round, scores)
+            case Weigh(accepted):
+                self._start(self._weigh(accepted))
             case Accuse(first, second):
                 _log.error("%s signed twice for one slot: %s and %s", first.message.site, first, second)
                 pair = (first.message, first.signature), (second.message, second.signature)
@@ -326,6 +330,7 @@ class Runner:
     async def _take(self, update: SiteUpdate) -> Event | None:
         try:
             self._decoded[update.digest] = await asyncio.to_thread(self._node.decode, update)
+            self._updates[update.digest] = update
         except DecodeError as error:
             _log.warning("an update that its site signed is not valid: %s", error)
             return None
@@ -340,14 +345,14 @@ class Runner:
 
     async def _merge_updates(self, selected: dict[str, bytes]) -> None:
         updates = [(site, self._decoded[digest]) for site, digest in selected.items()]
-        rule = self._node.task.terms.aggregation
-        rate, clip = float(ratio(rule.outer_learning_rate)), Clip(rule.clip)
-        self._merge = await asyncio.to_thread(RoundMerge, self._base.parameters, updates, rate, clip)
+        history = self._node.history
+        self._merge = await asyncio.to_thread(history.merge, self._base.parameters, updates)
         self._candidate = await asyncio.to_thread(self._merge.candidate)
         digest = await asyncio.to_thread(model_digest, self._candidate)
         # Most candidates are accepted: on disk by the time that all have judged, signed and been heard.
         self._keeping = asyncio.create_task(asyncio.to_thread(self._node.store.put_model, self._candidate, digest))
-        await self._feed(Merged(digest))
+        copies = await asyncio.to_thread(history.track.copies, self._merge)
+        await self._feed(Merged(digest, copies))
 
     async def _evaluate(self, sites: tuple[str, ...]) -> Event:
         stored = self._node.store.scores(self.round)
@@ -374,6 +379,12 @@ class Runner:
         losses = {label: scoring.nano_loss(e.loss_sum, e.examples) for label, e in found.items()}
         return Evaluated(Scores(losses["base"], losses["candidate"], {site: losses[WITHOUT + site] for site in sites}))
 
+    async def _weigh(self, accepted: bool) -> Event:
+        assert self._merge is not None
+        track = self._node.history.track
+        await asyncio.to_thread(track.take, self.round, self._merge, accepted)
+        return Weighed(await asyncio.to_thread(track.gram))
+
     async def _certify(self, certified: Certified) -> None:
         store, state, verdict = self._node.store, self._state, certified.verdict
         result = verdict.result
@@ -387,14 +398,19 @@ class Runner:
             updates=state.selections[result.updates_root],
             scores=scores,
             reveals=[_reveal(message) for message in counted],
-            rewards=dict(verdict.cumulative),
+            rewards=dict(verdict.book.credited),
             loss_nano=verdict.loss,
         )
         assert self._keeping is not None
+        assert self._merge is not None
         await self._keeping
         model = self._candidate if result.accepted else self._base.parameters
         await asyncio.to_thread(store.put_model, model, result.model_digest)
+        for digest in record.selected.values():
+            await asyncio.to_thread(self._node.archive.put, self._updates[digest])
         store.certify(record)
+        await asyncio.to_thread(self._node.history.track.take, self.round, self._merge, result.accepted)
+        self._node.history.book = verdict.book
         self._finished = record, model
 
     # --- time -------------------------------------------------------------------------------------------------------

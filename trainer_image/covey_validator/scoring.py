@@ -18,7 +18,6 @@ LOSS_LIMIT = 2**62  # stands for a loss that is infinite or not a number: worse 
 
 # Judges with this share of the stake must agree that an update did harm, or helped by no more than so much: with one
 # half, each of two judges could deny a third member its pay.
-_HELP_QUANTILE = Fraction(3, 5)
 
 ABSTENTION = b""  # revealed by a site whose holdout is too small to judge
 
@@ -111,20 +110,6 @@ def is_improvement(scores: Mapping[str, Scores], stakes: Mapping[str, int], marg
     if gain is None or base is None:
         return False
     return gain * margin.denominator >= -margin.numerator * abs(base)
-
-
-def helpfulness(scores: Mapping[str, Scores], stakes: Mapping[str, int], sites: Iterable[str]) -> dict[str, int]:
-    """Site -> how much worse the others' losses would be without its part of the step, in nano-loss.
-
-    The 60 % quantile over the *other* validators by stake; 0 for a site that none of them scored. Neither help nor harm
-    of a round counts as more than the loss that the round began with, whatever a judge claims.
-    """
-    limit = abs(weighted_median((s.base, stakes[judge]) for judge, s in scores.items()) or 0)
-    helped: dict[str, int] = {}
-    for site in sites:
-        said = [(s.without[site] - s.candidate, stakes[judge]) for judge, s in scores.items() if judge != site]
-        helped[site] = max(-limit, min(limit, weighted_quantile(said, _HELP_QUANTILE) or 0))
-    return helped
 
 
 def median_loss(scores: Mapping[str, Scores], stakes: Mapping[str, int], accepted: bool) -> int | None:

@@ -12,6 +12,7 @@
                                 error feedback with this round's delta, sent or too late to send
     rounds/<n>/scores.bin       our scores, once committed to
     certified/<n>.json          results with their signatures
+    updates/<digest>.update     updates that counted, with their signed headers (`archive`)
 
 A step is complete once its last file is there: the signed header makes update and staged residual count, the certified
 result ends a round. Everything before can be done again.
@@ -283,6 +284,11 @@ class Store:
             record = self.certified(number)
             assert record is not None, "rounds are certified, or caught up with, one after the other"
             yield record
+
+    @property
+    def updates(self) -> Path:
+        """Directory of the updates that counted (`archive`)."""
+        return self._path / "updates"
 
     def open_rounds(self) -> list[int]:
         """Rounds of which messages or updates are still here."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TypeVar
 
@@ -25,8 +25,9 @@ from covey_exchange.seed import task_seed
 from eth_utils import keccak
 
 from covey_validator.errors import TaskFailed
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.terms import NO_APPEALS, Rule
 from covey_validator.records import Bytes, Bytes32, Signers, Units
-from covey_validator.rewards import round_pool
 from covey_validator.round_types import Setting
 from covey_validator.verdict import Ledger
 
@@ -158,13 +159,22 @@ class Task(ApiModel):
         """Seed of the program's initialisation and of the holdout split, the same at every site."""
         return task_seed(self.task_id)
 
+    @property
+    def rule(self) -> Rule:
+        """Parameters of the incentive rule."""
+        terms = self.terms.incentives
+        return Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs, appeal_rounds=NO_APPEALS)
+
+    def book(self) -> Book:
+        """Everybody's account before the first round."""
+        return Book.open(self.rule, self.stakes, self.bounty, self.terms.rounds.count)
+
     def setting(
         self,
         round_number: int,
         site: str,
         base: bytes,
-        cumulative: Mapping[str, int],
-        standing: Mapping[str, int],
+        book: Book,
         session_key: bytes,
     ) -> Setting:
         """What is fixed before a round."""
@@ -172,15 +182,17 @@ class Task(ApiModel):
         # The salt is secret without the key and the same after a restart.
         salt = hmac.digest(session_key, self.task_id + round_number.to_bytes(8, "big"), hashlib.sha256)
         margin = ratio(self.terms.validation.margin)
+        trainers = self.trainers & book.active
         return Setting(
             task_id=self.task_id,
             round=round_number,
             last=round_number == rounds.count,
             site=site,
-            ledger=Ledger(self.stakes, margin, round_pool(self.bounty, rounds.count), cumulative, standing),
-            trainers=self.trainers,
-            validators=self.validators,
-            min_updates=rounds.min_updates,
+            ledger=Ledger(self.stakes, margin, book),
+            trainers=trainers,
+            validators=self.validators & book.active,
+            # Who was removed must not keep the others from going on.
+            min_updates=max(1, min(rounds.min_updates, len(trainers))),
             base=base,
             codec=self.codec.digest,
             salt=salt,

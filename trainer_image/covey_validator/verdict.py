@@ -9,7 +9,10 @@ from fractions import Fraction
 from covey_chain.merkle import RewardTree
 from covey_chain.types import RoundResult
 
-from covey_validator import rewards, scoring
+from covey_validator import scoring
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.geometry import Gram
+from covey_validator.incentives.helping import RoundFacts
 from covey_validator.scoring import Scores
 
 
@@ -20,16 +23,17 @@ class Ledger:
     Attributes:
         stakes: participant -> snapshotted stake in base units.
         margin: share of the base loss by which a round may be worse.
-        pool: what one round can pay, in base units.
-        cumulative: participant -> rewards of all earlier rounds, in base units.
-        standing: participant -> help in all earlier rounds, in nano-loss.
+        book: accounts after the round before.
     """
 
     stakes: Mapping[str, int]
     margin: Fraction
-    pool: int
-    cumulative: Mapping[str, int]
-    standing: Mapping[str, int]
+    book: Book
+
+    @property
+    def judges(self) -> dict[str, int]:
+        """Whose scores count -> stake."""
+        return {site: stake for site, stake in self.stakes.items() if site in self.book.active}
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,12 @@ class Verdict:
 
     Attributes:
         result: what is signed.
-        cumulative: participant -> rewards up to and with this round; the tree of `result.reward_root`.
-        standing: participant -> help up to and with this round, in nano-loss.
+        book: accounts after the round; `credited` is the tree of `result.reward_root`.
         loss: median nano-loss of the model that the round leaves behind; None when nobody scored.
     """
 
     result: RoundResult
-    cumulative: Mapping[str, int]
-    standing: Mapping[str, int]
+    book: Book
     loss: int | None
 
 
@@ -54,10 +56,10 @@ def conclude(
     round_number: int,
     last: bool,
     ledger: Ledger,
-    included: tuple[str, ...],
+    facts: RoundFacts,
     models: tuple[bytes, bytes],
     roots: tuple[bytes, bytes],
-    scores: Mapping[str, Scores],
+    gram: Gram | None = None,
     epoch: int = 0,
 ) -> Verdict:
     """Decide a round.
@@ -66,17 +68,15 @@ def conclude(
         task_id: 32 bytes.
         round_number: from 1.
         last: whether the task ends here.
-        ledger: stakes, margin, pool, earlier rewards and help.
-        included: sites of the certified updates, ascending by address.
+        ledger: stakes, margin, accounts until now.
+        facts: sites of the certified updates, scores that count (those that abstained are left out), copies.
         models: digests of base and candidate.
         roots: agreed values of updates and scores.
-        scores: validator -> its scores; those that abstained are left out.
+        gram: inner products of what the sites have made of the model, where an epoch ends with this round.
         epoch: whose signatures the result asks for; nothing else depends on it.
     """
-    accepted = scoring.is_improvement(scores, ledger.stakes, ledger.margin)
-    standing = rewards.accumulate(ledger.standing, scoring.helpfulness(scores, ledger.stakes, included))
-    earned = rewards.shares(ledger.pool, {site: standing[site] for site in included}) if accepted else {}
-    cumulative = rewards.accumulate(ledger.cumulative, earned)
+    accepted = is_accepted(ledger, facts.scores)
+    book = ledger.book.after(round_number, facts, gram)
     result = RoundResult(
         task_id=task_id,
         round=round_number,
@@ -84,9 +84,14 @@ def conclude(
         model_digest=models[1] if accepted else models[0],
         updates_root=roots[0],
         scores_root=roots[1],
-        reward_root=RewardTree(cumulative, task_id).root,
-        total_reward=sum(cumulative.values()),
+        reward_root=RewardTree(book.credited, task_id).root,
+        total_reward=sum(book.credited.values()),
         accepted=accepted,
         last=last,
     )
-    return Verdict(result, cumulative, standing, scoring.median_loss(scores, ledger.stakes, accepted))
+    return Verdict(result, book, scoring.median_loss(facts.scores, ledger.judges, accepted))
+
+
+def is_accepted(ledger: Ledger, scores: Mapping[str, Scores]) -> bool:
+    """Whether the candidate becomes the model."""
+    return scoring.is_improvement(scores, ledger.judges, ledger.margin)

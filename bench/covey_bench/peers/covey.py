@@ -50,6 +50,7 @@ def terms(codec: str, rounds: int) -> TaskTerms:
             "compression": CODECS[codec],
             "aggregation": {},
             "validation": {"minHoldout": HOLDOUT},
+            "incentives": {},
         }
     )
 

@@ -23,6 +23,7 @@ TERMS: dict[str, dict[str, object] | str] = {
     "compression": {"codec": "SparseLoCo", "density": "1/4"},
     "aggregation": {},
     "validation": {"minHoldout": 10},
+    "incentives": {},
 }
 
 

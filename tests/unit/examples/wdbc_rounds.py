@@ -29,9 +29,12 @@ from covey_exchange.seed import task_seed
 from covey_trainer import baseline
 from covey_trainer.executor import Evaluation, Parameters
 from covey_trainer.learner import Learner
-from covey_validator.rewards import round_pool
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.helping import RoundFacts
+from covey_validator.incentives.terms import Rule
 from covey_validator.scoring import Scores, nano_loss
-from covey_validator.verdict import Ledger, Verdict, conclude
+from covey_validator.track import Track
+from covey_validator.verdict import Ledger, Verdict, conclude, is_accepted
 from eth_utils import keccak, to_checksum_address
 
 TASK = Path(make_data.__file__).parent / "task.yaml"
@@ -76,7 +79,8 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
     base = next(iter(sites.values())).initialised().parameters
     manifest = Manifest.from_arrays(base)
     residuals = {site: Residual(manifest) for site in sites}
-    stakes, earned, standing = dict.fromkeys(sites, 1), dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
+    stakes = dict.fromkeys(sites, 10**6)
+    book, track = Book.open(Rule(task.incentives.epoch_rounds), stakes, BOUNTY, task.rounds.count), Track(Rule())
     verdicts: list[Verdict] = []
     for number in range(1, task.rounds.count + 1):
         before = copy.deepcopy(residuals)
@@ -84,15 +88,18 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
             site: encode(learner.train(base, number).delta, residuals[site], codec, manifest)
             for site, learner in sites.items()
         }
-        merge = RoundMerge(base, [(s, decode(p, codec, manifest, s)) for s, p in payloads.items()], rate, clip)
+        updates = [(s, decode(p, codec, manifest, s)) for s, p in payloads.items()]
+        merge = RoundMerge(base, updates, rate, clip, book.clips)
         candidate = merge.candidate()
         models = {"base": base, "candidate": candidate} | {site: merge.without(site) for site in sites}
         scores = {site: _scores(learner, models) for site, learner in sites.items()}
-        ledger = Ledger(stakes, margin, round_pool(BOUNTY, task.rounds.count), earned, standing)
+        facts = RoundFacts(frozenset(sites), scores, track.copies(merge))
+        ledger = Ledger(stakes, margin, book)
+        track.take(number, merge, is_accepted(ledger, scores))
         none = (bytes(32), bytes(32))
-        verdict = conclude(task_id, number, False, ledger, tuple(sites), none, none, scores)
+        verdict = conclude(task_id, number, False, ledger, facts, none, none, track.gram())
         verdicts.append(verdict)
-        earned, standing = dict(verdict.cumulative), dict(verdict.standing)
+        book = verdict.book
         if verdict.result.accepted:
             base = candidate
             for residual in residuals.values():
@@ -120,7 +127,7 @@ def play(out: Path, seed: int, members: int = 3, task_id: bytes | None = None) -
         [each.metrics["auc"] for each in alone.values()],
         together.metrics["auc"],
         pooled.metrics["auc"],
-        [amount / BOUNTY for amount in verdicts[-1].cumulative.values()],
+        [amount / BOUNTY for amount in verdicts[-1].book.credited.values()],
         sum(not verdict.result.accepted for verdict in verdicts),
     )
 

@@ -36,6 +36,7 @@ def terms() -> TaskTerms:
             "data": {"schema": "wdbc-v1"},
             "rounds": {"count": 3, "localSteps": 10},
             "validation": {"minHoldout": 10},
+            "incentives": {},
         }
     )
     return TaskTerms.of("t", spec)

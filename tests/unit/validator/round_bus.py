@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from random import Random
@@ -14,6 +14,9 @@ from covey_chain.types import Signable, UpdateHeader
 from covey_exchange.envelope import Message
 from covey_exchange.messages import Envelope
 from covey_validator import round as machine
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.geometry import Gram
+from covey_validator.incentives.terms import Rule
 from covey_validator.round_types import (
     Absorb,
     Accuse,
@@ -40,6 +43,8 @@ from covey_validator.round_types import (
     Train,
     Trained,
     UpdateArrived,
+    Weigh,
+    Weighed,
 )
 from covey_validator.scoring import ABSTENTION, Scores
 from covey_validator.store import slot
@@ -63,15 +68,20 @@ def signed(site: str, body: Signable, attachment: bytes = b"") -> Message:
     return Message(site, Envelope(body, bytes(65), attachment), struct_hash(body))
 
 
+def gram(sites: Iterable[str], accepted: bool) -> Gram:
+    """Everybody has gone its own way, equally far."""
+    ordered = tuple(sorted(sites))
+    return Gram(ordered, tuple(tuple(int(accepted and i == j) for j in ordered) for i in ordered))
+
+
 def setting(site: str, sites: list[str], **changes: object) -> Setting:
+    stakes = dict.fromkeys(sites, 10)
     values: dict[str, object] = {
         "task_id": TASK,
         "round": 1,
         "last": False,
         "site": site,
-        "ledger": Ledger(
-            dict.fromkeys(sites, 10), Fraction(1, 100), 900, dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
-        ),
+        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, 900, 3)),
         "trainers": frozenset(sites),
         "validators": frozenset(sites),
         "min_updates": 2,
@@ -243,6 +253,8 @@ class Bus:
             case Merge(selected):
                 joined = site.setting.base + b"".join(digest for _, digest in sorted(selected.items()))
                 self.later(site, self.random.uniform(0, 2), Merged(hashlib.sha256(joined).digest()))
+            case Weigh(accepted):
+                self.later(site, self.random.uniform(0, 2), Weighed(gram(site.setting.ledger.stakes, accepted)))
             case Evaluate(sites):
                 self.later(site, self.random.uniform(0, 5), Evaluated(self.evaluate(site, sites)))
             case KeepScores(scores):

@@ -10,7 +10,8 @@ import pytest
 from covey_chain.types import Role, TaskStatus
 from covey_exchange.codec import CodecSpec
 from covey_validator.errors import TaskFailed
-from covey_validator.records import CertifiedRound, RecordInvalid, Reveal, standing
+from covey_validator.records import CertifiedRound, RecordInvalid, Reveal
+from covey_validator.round_types import Setting
 from covey_validator.settings import ValidatorSettings
 from covey_validator.task import Task
 from validator_world import DOMAIN, KEYS, OWNERS, participants, published, record, task, terms
@@ -41,15 +42,22 @@ def test_a_task_survives_its_json():
     assert Task.model_validate_json(task().model_dump_json(by_alias=True)) == task()
 
 
+def setting(number: int, owner: str) -> Setting:
+    return task().setting(number, A, bytes(32), task().book(), KEYS[owner])
+
+
 def test_the_salt_is_secret_and_the_same_after_a_restart():
-    first = task().setting(1, A, bytes(32), {}, {}, KEYS[A])
-    assert first.salt == task().setting(1, A, bytes(32), {}, {}, KEYS[A]).salt
-    assert len({first.salt, *(task().setting(n, A, bytes(32), {}, {}, KEYS[o]).salt for n, o in [(2, A), (1, B)])}) == 3
+    first = task().setting(1, A, bytes(32), task().book(), KEYS[A])
+    assert first.salt == task().setting(1, A, bytes(32), task().book(), KEYS[A]).salt
+    assert (
+        len({first.salt, *(task().setting(n, A, bytes(32), task().book(), KEYS[o]).salt for n, o in [(2, A), (1, B)])})
+        == 3
+    )
 
 
 @pytest.mark.parametrize(("number", "last"), [(1, False), (3, False), (4, True)])
 def test_only_the_last_round_is_the_last(number: int, last: bool):
-    assert task().setting(number, A, bytes(32), {}, {}, KEYS[A]).last is last
+    assert setting(number, A).last is last
 
 
 @pytest.mark.parametrize(
@@ -82,15 +90,6 @@ def test_a_certified_round_proves_itself():
     assert found.result == record(1, bytes(32)).result
 
 
-def test_the_help_of_all_rounds_is_summed_from_what_was_revealed():
-    first, second = (
-        record(1, bytes(32), helped={A: 5, B: -2, C: 1}),
-        record(2, bytes(32), {A: bytes(32)}, helped={A: 3}),
-    )
-    assert standing([], task().stakes) == {A: 0, B: 0, C: 0}
-    assert standing([first, second], task().stakes) == {A: 8, B: -2, C: 1}
-
-
 stranger = Reveal(site="0x" + "99" * 20, salt=bytes(32), scores=record(1, bytes(32)).reveals[0].scores)
 
 
@@ -107,7 +106,7 @@ def tampered(**changes: object) -> CertifiedRound:
         tampered(updates=b"\x01" * 52),
         tampered(scores=b"\x01" * 52),
         tampered(reveals=record(1, bytes(32)).reveals[:2]),
-        tampered(reveals=record(1, bytes(32), helped={A: 7}).reveals),
+        tampered(reveals=[r.model_copy(update={"scores": b"\x01"}) for r in record(1, bytes(32)).reveals]),
         tampered(reveals=[*record(1, bytes(32)).reveals, stranger]),
         tampered(rewards={A: 1, B: 0, C: 0}),
         tampered(rewards={A: 0, B: 0}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from covey_chain.types import PublishedTask, Role, ScoreReveal, TaskStatus
 from covey_exchange.envelope import Message, Roster
 from covey_exchange.manifest import Array, Manifest
 from covey_validator import selection
+from covey_validator.incentives.helping import RoundFacts
 from covey_validator.records import CertifiedRound, Reveal
 from covey_validator.scoring import Scores
 from covey_validator.task import Task
@@ -36,6 +38,7 @@ TERMS = {
     "compression": {"codec": "SparseLoCo", "density": "1/4"},
     "aggregation": {},
     "validation": {"minHoldout": 10},
+    "incentives": {},
 }
 
 
@@ -103,19 +106,19 @@ def record(
     accepted: bool = True,
     last: bool = False,
     signers: list[str] | None = None,
-    helped: Mapping[str, int] | None = None,
 ) -> CertifiedRound:
-    """A certified round signed by `signers`, in which all judges saw each site help by `helped`."""
+    """A certified round signed by `signers`, in which all judges saw each site help a little."""
     known = task()
     updates = updates or {owner: bytes(32) for owner in OWNERS}
-    judged = Scores(100, 90, {site: 90 + help_ for site, help_ in (helped or dict.fromkeys(updates, 1)).items()})
+    judged = Scores(100, 90, dict.fromkeys(updates, 91))
     reveals = [Reveal(site=owner, salt=bytes(32), scores=judged.encode()) for owner in OWNERS]
     scores = {
         r.site: said(ScoreReveal(TASK_ID, number, r.site, r.salt, keccak(r.scores)), r.scores).digest for r in reveals
     }
     roots = (selection.value(selection.encode(updates)), selection.value(selection.encode(scores)))
-    ledger = Ledger(known.stakes, Fraction(0), 0, dict.fromkeys(OWNERS, 0), dict.fromkeys(OWNERS, 0))
-    result = conclude(TASK_ID, number, last, ledger, tuple(updates), (digest, digest), roots, {}).result
+    ledger = Ledger(known.stakes, Fraction(0), replace(known.book(), rounds=number + 1))
+    facts = RoundFacts(frozenset(updates), {})
+    result = conclude(TASK_ID, number, last, ledger, facts, (digest, digest), roots).result
     body = type(result)(**{**result.__dict__, "accepted": accepted})
     signatures = {o: signing.sign(DOMAIN, body, KEYS[o]) for o in (OWNERS if signers is None else signers)}
     return CertifiedRound(

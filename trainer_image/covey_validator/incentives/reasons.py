@@ -5,7 +5,7 @@ from __future__ import annotations
 from covey_validator.incentives.appeal import Stage
 from covey_validator.incentives.evidence import Outcome
 from covey_validator.incentives.members import Account, Cause, Standing
-from covey_validator.incentives.terms import PPB, PPM, Rule
+from covey_validator.incentives.terms import NO_APPEALS, PPB, PPM, Rule
 
 
 def of_epoch(rule: Rule, epoch: int, before: Account, after: Account, standing: Standing, cause: Cause) -> str:
@@ -18,9 +18,9 @@ def of_epoch(rule: Rule, epoch: int, before: Account, after: Account, standing: 
         named = {Standing.GOOD: "nothing", Standing.DIVERGENT: "the first step"}.get(standing, "a step of the ladder")
         return f"nothing is held before epoch {rule.shadow_epochs + 1}; it would have been {named}: {why}"
     if after.removed is not None:
-        return f"removed, and {_share(after.held, after)} of stake is held: {why}; {_remedy(after)}"
+        return f"removed, and {_share(after.held, after)} of stake is held: {why}; {_remedy(rule, after)}"
     if amount > 0:
-        return f"held {_share(amount, after)} of stake: {why}; {_remedy(after)}"
+        return f"held {_share(amount, after)} of stake: {why}; {_remedy(rule, after)}"
     if amount < 0:
         return f"returned {_share(-amount, after)} of stake: {why}"
     if after.outcome is Outcome.PROVEN:
@@ -64,7 +64,9 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
     }[cause]
 
 
-def _remedy(account: Account) -> str:
+def _remedy(rule: Rule, account: Account) -> str:
+    if rule.appeal_rounds == NO_APPEALS:
+        return "half of it comes back with every epoch in which it helps, what is left is kept at settlement"
     match account.appeal.stage:
         case Stage.NONE:
             return f"appeal until round {account.appeal.until}, or it is kept at settlement"

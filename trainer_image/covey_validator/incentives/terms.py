@@ -11,6 +11,7 @@ from fractions import Fraction
 
 PPM = 10**6
 PPB = 10**9
+NO_APPEALS = -1  # `Rule.appeal_rounds` of a consortium without evidence
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Rule:
         reward_limit_ppm: of an equal share; the most that one site earns.
         audit_fee_ppm: of the stake; kept from what a successful appeal gives back.
         shadow_epochs: first epochs in which penalties are computed and shown, but nothing is held.
-        appeal_rounds: rounds after a penalty in which it can be appealed against.
+        appeal_rounds: rounds after a penalty in which it can be appealed against; `NO_APPEALS` for never.
         answer_rounds: rounds for the member to open its records, and for the evidence to be judged.
     """
 

@@ -1,0 +1,162 @@
+"""What the rule remembers from round to round, and what it owes to whom; pure, from certified facts only.
+
+Rewards follow the final direction of the model, which nobody knows before the end. Not to leave members with nothing
+until then, half of what each would get if the task ended now is credited after every epoch. What is credited is never
+taken back; a member from which something is held is credited no more until it is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from covey_validator.incentives import rule as rules
+from covey_validator.incentives.geometry import Gram
+from covey_validator.incentives.helping import RoundFacts
+from covey_validator.incentives.members import Account
+from covey_validator.incentives.rule import Decision, Settled, State
+from covey_validator.incentives.terms import Rule
+
+_CREDITED_AT_ONCE = 2  # one part in so many; the rest waits for the final direction
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a task has cost one member of its stake until now, in base units.
+
+    Attributes:
+        held: provisional, and still to come back or to be slashed.
+        slashed: for good.
+        removed: whether its updates and scores count no more.
+        appealing: whether what is held waits for an appeal, which may be filed or is open.
+    """
+
+    held: int
+    slashed: int
+    removed: bool
+    appealing: bool
+
+
+@dataclass(frozen=True)
+class Book:
+    """The rule's memory of one task.
+
+    Attributes:
+        state: accounts of all members.
+        bounty: base units.
+        rounds: of the task.
+        credited: member -> reward until now, in base units; never shrinks.
+        epoch: facts of the rounds since the last epoch was closed.
+        decisions: member -> what the newest epoch meant for it.
+        settled: member -> what the task comes to, after the last round.
+        touched: members that were ever penalised.
+    """
+
+    state: State
+    bounty: int
+    rounds: int
+    credited: Mapping[str, int]
+    epoch: tuple[RoundFacts, ...] = ()
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    settled: Mapping[str, Settled] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()
+
+    @classmethod
+    def open(cls, rule: Rule, stakes: Mapping[str, int], bounty: int, rounds: int) -> Book:
+        """Before the first round."""
+        return cls(State.start(rule, stakes), bounty, rounds, dict.fromkeys(stakes, 0))
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Members whose updates and scores count."""
+        return frozenset(self.state.active)
+
+    @property
+    def clips(self) -> dict[str, int]:
+        """Proven minorities -> median norms that their updates may have."""
+        return self.state.clips
+
+    def closes(self, round_number: int) -> bool:
+        """Whether an epoch, or the task, ends with this round: then `after` needs the inner products."""
+        return round_number % self.state.rule.epoch_rounds == 0 or round_number == self.rounds
+
+    def after(self, round_number: int, facts: RoundFacts, gram: Gram | None = None) -> Book:
+        """Take in a certified round.
+
+        Args:
+            round_number: from 1.
+            facts: of this round.
+            gram: inner products of all that the members have made of the model, this round included if it was
+                accepted; where `closes`.
+
+        Raises:
+            ValueError: no inner products where an epoch ends.
+        """
+        seen = (*self.epoch, facts)
+        if not self.closes(round_number):
+            return replace(self, state=rules.after_round(self.state, round_number), epoch=seen)
+        if gram is None:
+            raise ValueError(f"an epoch ends with round {round_number}, and no inner products are given")
+        state, decisions = self.state, dict(self.decisions)
+        # Of fewer rounds than an epoch has, noise says more than work: the rest of a task is paid for and not judged.
+        if len(seen) == state.rule.epoch_rounds:
+            state, decisions = rules.close_epoch(state, seen, gram, {})
+        flagged = {site for site, account in state.accounts.items() if account.held or account.burnt}
+        state = rules.after_round(state, round_number)
+        settled = rules.settle(state, gram, self.bounty, round_number)
+        book = replace(self, state=state, epoch=(), decisions=decisions, touched=self.touched | flagged)
+        wanted = {site: found.reward for site, found in settled.items()}
+        if round_number == self.rounds:
+            return replace(book, settled=settled, credited=no_less(self.bounty, wanted, self.credited))
+        return replace(book, credited=self._credit(round_number, wanted, state.accounts))
+
+    def _credit(self, round_number: int, wanted: Mapping[str, int], accounts: Mapping[str, Account]) -> dict[str, int]:
+        earned = {
+            site: amount * round_number // (_CREDITED_AT_ONCE * self.rounds)
+            for site, amount in wanted.items()
+            if not accounts[site].held and accounts[site].removed is None
+        }
+        credited = {site: max(before, earned.get(site, 0)) for site, before in self.credited.items()}
+        return credited if sum(credited.values()) <= self.bounty else dict(self.credited)
+
+    def penalties(self) -> dict[str, Penalty]:
+        """Every member that was ever penalised -> what that comes to now."""
+        found = {}
+        for site in sorted(self.touched):
+            account = self.state.accounts[site]
+            end = self.settled.get(site)
+            held, slashed = (end.pending, end.slashed) if end else (account.held, account.burnt)
+            found[site] = Penalty(held, slashed, account.removed is not None, end is not None and held > 0)
+        return found
+
+    def words(self, site: str) -> str:
+        """What became of a member's stake and reward, and why; empty before the first epoch has ended."""
+        if site in self.settled:
+            return self.settled[site].reason
+        return self.decisions[site].reason if site in self.decisions else ""
+
+
+def no_less(pool: int, wanted: Mapping[str, int], floor: Mapping[str, int]) -> dict[str, int]:
+    """Divide what is wanted so that nobody gets less than its floor, and all together no more than the pool.
+
+    Who has more credit than it wants keeps it; the others share the rest in proportion to what they want.
+    """
+    short: set[str] = set()
+    while True:
+        rest = min(pool, max(sum(wanted.values()), sum(floor.values()))) - _sum(floor, short)
+        free = {site: wanted.get(site, 0) for site in floor if site not in short}
+        total = sum(free.values())
+        shares = {site: rest * amount // total if total else 0 for site, amount in free.items()}
+        below = {site for site, share in shares.items() if share < floor[site]}
+        if not below:
+            return {site: floor[site] if site in short else shares[site] for site in floor}
+        short |= below
+
+
+def _sum(of: Mapping[str, int], sites: Iterable[str]) -> int:
+    return sum(of[site] for site in sites)
+
+
+def in_order(penalties: Mapping[str, Penalty], places: Sequence[str]) -> list[tuple[int, Penalty]]:
+    """Penalties by the places of their members in the contract's list of participants, ascending."""
+    return [(place, penalties[site]) for place, site in enumerate(places) if site in penalties]
