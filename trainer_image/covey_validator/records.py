@@ -58,6 +58,7 @@ class CertifiedRound(ApiModel):
     updates_root: Bytes32
     scores_root: Bytes32
     reward_root: Bytes32
+    penalties: Bytes32
     total_reward: Units
     accepted: bool
     last: bool
@@ -79,6 +80,7 @@ class CertifiedRound(ApiModel):
             self.updates_root,
             self.scores_root,
             self.reward_root,
+            self.penalties,
             self.total_reward,
             self.accepted,
             self.last,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from covey_chain.merkle import RewardTree
-from covey_chain.types import RoundResult
+from covey_chain.types import ZERO_HASH, RoundResult
 
 from covey_validator import rewards, scoring
 from covey_validator.scoring import Scores
@@ -85,6 +85,7 @@ def conclude(
         updates_root=roots[0],
         scores_root=roots[1],
         reward_root=RewardTree(cumulative, task_id).root,
+        penalties=ZERO_HASH,
         total_reward=sum(cumulative.values()),
         accepted=accepted,
         last=last,
