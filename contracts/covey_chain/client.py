@@ -20,6 +20,7 @@ from covey_chain.types import (
     EndedCall,
     Member,
     Participant,
+    Penalty,
     PendingCall,
     PublishedTask,
     Role,
@@ -151,11 +152,11 @@ class Chain:
         """A member; None if the address has not joined."""
         owner = to_checksum_address(address)
         entry = await self.call(self.registry_contract.functions.memberOf(consortium, owner))
-        roles, joined, updated, stake, unbonding, _, _, tls, metadata, endpoint = entry
+        roles, joined, updated, stake, unbonding, _, _, held, tls, metadata, endpoint = entry
         if joined == 0:
             return None
         certificate = await self._certificate(consortium, owner, updated)
-        return Member(owner, Role(roles), tls, endpoint, metadata, certificate, stake, unbonding, joined)
+        return Member(owner, Role(roles), tls, endpoint, metadata, certificate, stake, unbonding, joined, held)
 
     async def _certificate(self, consortium: bytes, owner: str, block: int) -> bytes:
         wanted = {EventKind.MEMBER_JOINED, EventKind.MEMBER_UPDATED}
@@ -215,15 +216,16 @@ class Chain:
 
         async def one(address: str) -> Participant | None:
             member = await self.member(consortium, address)
-            roles, session_key, snapshot, endpoint, expelled = await self.call(
+            roles, session_key, snapshot, endpoint, expelled, removed = await self.call(
                 functions.participantOf(task_id, address)
             )
             if member is None or roles == 0:
                 return None
             stake = snapshot if started else member.stake
             return Participant(
-                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate, expelled
-            )
+                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate, expelled,
+                removed,
+            )  # fmt: skip
 
         addresses = await self.call(functions.participants(task_id))
         found = await self._several([one(address) for address in addresses])
@@ -231,7 +233,7 @@ class Chain:
 
     async def settlement(self, task_id: bytes) -> SettlementState:
         """What has been settled of a task."""
-        round_, last, total, digest, root = await self.call(self.settlement_contract.functions.stateOf(task_id))
+        round_, last, _, total, digest, root = await self.call(self.settlement_contract.functions.stateOf(task_id))
         return SettlementState(round_, digest, root, total, last)
 
     async def roll_calls(self, task_id: bytes, confirmations: int = 1) -> RollCallState:
@@ -247,7 +249,7 @@ class Chain:
         head = await self.block_number() - max(0, confirmations - 1)
         settlement, market = self.settlement_contract.functions, self.market_contract.functions
         number = await self.epoch(task_id, head)
-        members, stakes, expelled = await self.call(market.snapshotOf(task_id), head)
+        members, stakes, expelled, _ = await self.call(market.snapshotOf(task_id), head)
         now = _Epoch(*await self.call(settlement.epochAt(task_id, number), head))
         called = _Epoch(*await self.call(settlement.epochAt(task_id, number + 1), head))
         counting = (now.members if number else -1) & ~expelled
@@ -269,7 +271,7 @@ class Chain:
         record = _Epoch(*await self.call(self.settlement_contract.functions.epochAt(task_id, epoch)))
         if not record.closed_block:
             raise ValueError(f"the roll call of epoch {epoch} is not over")
-        members, stakes, _ = await self.call(self.market_contract.functions.snapshotOf(task_id))
+        members, stakes, *_ = await self.call(self.market_contract.functions.snapshotOf(task_id))
         active = {m: int(s) for i, (m, s) in enumerate(zip(members, stakes, strict=True)) if record.has(i)}
         answers = await self._answers(task_id, epoch, record.first_block, record.closed_block)
         return EndedCall(epoch, active, answers)
@@ -294,6 +296,15 @@ class Chain:
             lost = f"the logs of roll call {epoch} of task 0x{task_id.hex()}: they are in blocks {first} to {last}"
             raise RpcUnavailable(self.url, lost, refused=True)
         return found
+
+    async def penalty_of(self, task_id: bytes, member: str) -> Penalty | None:
+        """What a participant has lost in a task for quality so far; None for a stranger."""
+        participants = await self.call(self.market_contract.functions.participants(task_id))
+        address = to_checksum_address(member)
+        if address not in participants:
+            return None
+        place = participants.index(address)
+        return Penalty(place, *await self.call(self.settlement_contract.functions.penaltyAt(task_id, place)))
 
     async def claimed(self, task_id: bytes, member: str) -> int:
         """Reward that has been paid to a member, in base units."""

@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     ROLL_CALL_ANSWERED = "RollCallAnswered"
     ROLL_CALL_CLOSED = "RollCallClosed"
     FAULT_PROVEN = "FaultProven"
+    PENALTY_CHANGED = "PenaltyChanged"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
 

@@ -35,7 +35,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
     Vote: ("bytes32", "uint64", "uint8", "uint32", "uint8", "bytes32", "address"),
     ScoreCommit: ("bytes32", "uint64", "address", "bytes32"),
     ScoreReveal: ("bytes32", "uint64", "address", "bytes32", "bytes32"),
-    RoundResult: ("bytes32", "uint64", "uint32", "bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bool", "bool"),
+    RoundResult: ("bytes32", "uint64", "uint32", *("bytes32",) * 5, "uint256", "bool", "bool"),
     RollCall: ("bytes32", "uint32", "address", "bytes32"),
     AuditVerdict: ("bytes32", "uint64", "address", "bytes32", "bytes32", "bool", "bytes32"),
 }

@@ -58,7 +58,10 @@ class Consortium:
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a consortium; `certificate` is DER and comes from the newest MemberJoined or MemberUpdated event."""
+    """A member of a consortium; `certificate` is DER and comes from the newest MemberJoined or MemberUpdated event.
+
+    So much of `stake` and `unbonding` together as tasks have `held` for quality cannot leave.
+    """
 
     address: str
     roles: Role
@@ -69,6 +72,7 @@ class Member:
     stake: int
     unbonding: int
     joined_block: int
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class PublishedTask:
 class Participant:
     """A member that accepted a task; `stake` is the snapshot once the task has started, the present stake before.
 
-    Who was `expelled` for a proven fault keeps the snapshot, which counts no more.
+    Who was `expelled` for a proven fault keeps the snapshot, which counts no more; who is `removed` for quality
+    counts where it counts already, and answers no later roll call.
     """
 
     address: str
@@ -107,6 +112,7 @@ class Participant:
     tls_key_hash: bytes
     certificate: bytes
     expelled: bool = False
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,25 @@ class SettlementState:
     reward_root: bytes
     total_reward: int
     last: bool
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a member has lost in a task for the quality of its updates; amounts in base units of the stake token.
+
+    Attributes:
+        place: in the participants of the task, as the market lists them; at most 255.
+        removed: it answers no later roll call.
+        appealing: an appeal protects what is held.
+        held: cannot leave, and may come back.
+        slashed: burnt; never decreases.
+    """
+
+    place: int
+    removed: bool
+    appealing: bool
+    held: int
+    slashed: int
 
 
 @dataclass(frozen=True)
@@ -231,7 +256,10 @@ class ScoreReveal:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What more than 2/3 of the stake of an epoch sign about a round; rewards are cumulative."""
+    """What more than 2/3 of the stake of an epoch sign about a round; rewards and penalties are cumulative.
+
+    `penalties` is keccak256 of their ledger (`covey_chain.penalties`), or zeros if nobody was ever penalised.
+    """
 
     task_id: bytes
     round: int
@@ -240,6 +268,7 @@ class RoundResult:
     updates_root: bytes
     scores_root: bytes
     reward_root: bytes
+    penalties: bytes
     total_reward: int
     accepted: bool
     last: bool

@@ -186,7 +186,7 @@ class Wallet:
         participation = self.chain.market_contract.functions.participantOf(task_id, self.address)
 
         async def done() -> bool:
-            has_roles, has_session, _, has_endpoint, _ = await self.chain.call(participation)
+            has_roles, has_session, _, has_endpoint, *_ = await self.chain.call(participation)
             return bool(has_roles) and (has_session, has_endpoint) == (session, endpoint)
 
         if (await self.chain.call(participation))[0] == 0:
@@ -228,11 +228,12 @@ class Wallet:
 
     # --- results and money ---------------------------------------------------------------------------------------
 
-    async def post_result(self, result: RoundResult, signatures: Mapping[str, bytes]) -> Receipt:
+    async def post_result(self, result: RoundResult, penalties: bytes, signatures: Mapping[str, bytes]) -> Receipt:
         """Put a result on chain; nothing happens if that of this or a later round is there.
 
         Args:
             result: the round's result.
+            penalties: the ledger behind `result.penalties`; empty if nobody was ever penalised.
             signatures: signer address -> 65-byte signature; sorted here.
         """
 
@@ -240,7 +241,7 @@ class Wallet:
             return (await self.chain.settlement(result.task_id)).round >= result.round
 
         ordered = b"".join(signatures[signer] for signer in sorted(signatures, key=str.lower))
-        call = _call(self.chain.settlement_contract, "postResult", astuple(result), ordered)
+        call = _call(self.chain.settlement_contract, "postResult", astuple(result), penalties, ordered)
         return await self._queue.submit(f"result:0x{result.task_id.hex()}:{result.round}", call, done)
 
     async def answer_roll_call(self, call: RollCall, signature: bytes, evidence: bytes) -> Receipt:
@@ -288,7 +289,7 @@ class Wallet:
         participation = self.chain.market_contract.functions.participantOf(task_id, site)
 
         async def done() -> bool:
-            return bool((await self.chain.call(participation))[-1])
+            return bool((await self.chain.call(participation))[4])
 
         shown = [value for said in (first, second) for value in (astuple(said[0]), said[1])]
         call = _call(self.chain.settlement_contract, _PROOFS[kind], *shown, to_checksum_address(reporter))

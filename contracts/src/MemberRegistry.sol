@@ -33,6 +33,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint96 unbonding;
         uint64 withdrawableAt; // seconds since 1970
         uint64 lockedUntil; // the latest deadline of the tasks that have snapshotted the stake
+        uint128 held; // by tasks, for quality: so much of stake and unbonding stake stays, however long it takes
         bytes32 tlsKeyHash; // SHA-256 of the SubjectPublicKeyInfo (RFC 7469)
         bytes32 metadataHash;
         string endpoint;
@@ -64,6 +65,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
     error StakeTooLow(uint256 stake, uint256 minimum);
     error NotEnoughStaked(uint256 stake, uint256 asked);
     error StillBonded(uint64 until);
+    error StillHeld(uint256 held);
     error NotMarket(address sender);
 
     event ConsortiumCreated(bytes32 indexed consortium, string name, address creator);
@@ -185,13 +187,17 @@ contract MemberRegistry is ReentrancyGuardTransient {
         emit Unstaked(consortium, msg.sender, amount, m.withdrawableAt);
     }
 
-    /// @notice Take out everything that has finished unbonding.
+    /// @notice Take out everything that has finished unbonding, but for what the stake left behind lacks of what is held.
     function withdraw(bytes32 consortium) external nonReentrant onlyMember(consortium) {
         Member storage m = _memberOf[consortium][msg.sender];
         uint256 amount = m.unbonding;
         if (amount == 0) revert AmountZero();
         if (block.timestamp < m.withdrawableAt) revert StillBonded(m.withdrawableAt);
-        m.unbonding = 0;
+        uint256 kept = m.held > m.stake ? m.held - m.stake : 0;
+        if (kept >= amount) revert StillHeld(m.held);
+        // forge-lint: disable-next-line(unsafe-typecast) - below m.unbonding
+        m.unbonding = uint96(kept);
+        amount -= kept;
         emit Withdrawn(consortium, msg.sender, amount);
         _consortia[consortium].stakeToken.safeTransfer(msg.sender, amount);
     }
@@ -206,7 +212,14 @@ contract MemberRegistry is ReentrancyGuardTransient {
         if (held > 0 && m.lockedUntil < until) m.lockedUntil = until;
     }
 
+    /// @notice Change what a task holds of a member's stake; tasks that count on the same stake add up.
+    function hold(bytes32 consortium, address member, uint96 before, uint96 now_) external onlyMarket {
+        Member storage m = _memberOf[consortium][member];
+        m.held = m.held - before + now_;
+    }
+
     /// @notice Take `amount`, or as much as is there, for good: first from the stake, then from what is unbonding.
+    /// @param reporter gets a share; 0: nobody does.
     function slash(bytes32 consortium, address member, uint256 amount, address reporter)
         external
         onlyMarket
@@ -220,7 +233,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
         m.stake -= fromStake;
         m.unbonding -= fromUnbonding;
         taken = uint256(fromStake) + fromUnbonding;
-        uint256 reward = taken * REPORTER_SHARE / 100;
+        uint256 reward = reporter == address(0) ? 0 : taken * REPORTER_SHARE / 100;
         burnt[consortium] += taken - reward;
         emit Slashed(consortium, member, taken, reporter, reward);
         if (reward > 0) _consortia[consortium].stakeToken.safeTransfer(reporter, reward);

@@ -8,7 +8,7 @@ import {TaskMarket} from "./TaskMarket.sol";
 /// @notice Epoch 0 is everybody. The set of each later epoch is who answered its roll call, so that two halves of a
 /// partition can never both go on: a call needs more than half of the active stake. Who is expelled leaves the count at
 /// once, without a call: where less than a third lie, taking out a liar and its stake leaves every two quorums with
-/// somebody honest in common.
+/// somebody honest in common. Who is removed for quality need not have lied: it stays in the sets that it is in.
 abstract contract RollCalls is Signed {
     /// An epoch from its first answer on.
     struct Epoch {
@@ -19,6 +19,14 @@ abstract contract RollCalls is Signed {
         uint40 firstBlock; // of the answers
         uint40 closedBlock; // 0: the call is not over
         uint40 closesAt; // seconds since 1970; 0: too few have answered yet
+    }
+
+    /// What the answers to a call are measured by.
+    struct Count {
+        uint256 active; // members of the epoch before
+        uint256 stake; // of them
+        uint256 unexpelled; // part of it
+        uint256 everybody; // stake of all participants that may answer
     }
 
     /// Answers in bytes: everybody reads them.
@@ -70,13 +78,13 @@ abstract contract RollCalls is Signed {
     function closeRollCall(bytes32 taskId, uint32 epoch) external {
         _requireNext(taskId, epoch);
         Epoch storage next = _epochs[taskId][epoch];
-        (uint256 active, uint256 activeStake, uint256 everybody) = _before(taskId, epoch);
-        // Whoever has not answered may have been expelled meanwhile.
-        if (next.members == 0 || uint256(next.stake) + next.newcomers < everybody) {
-            if (next.closesAt == 0 || uint256(next.stake) * 2 <= activeStake) revert RollCallNotOpen(taskId, epoch);
+        Count memory count = _before(taskId, epoch);
+        // Whoever has not answered may have been expelled or removed meanwhile.
+        if (!_isComplete(next, count)) {
+            if (next.closesAt == 0 || uint256(next.stake) * 2 <= count.stake) revert RollCallNotOpen(taskId, epoch);
             if (block.timestamp < next.closesAt) revert RollCallStillOpen(next.closesAt);
         }
-        _close(taskId, epoch, next, active, activeStake);
+        _close(taskId, epoch, next, count);
     }
 
     /// @notice An epoch as its roll call has left it; that of epoch 0 stays empty.
@@ -109,6 +117,17 @@ abstract contract RollCalls is Signed {
             active = set.members & bit != 0;
             if (active) set.expelled += stake;
         }
+        _retract(taskId, current, bit, stake, active);
+    }
+
+    /// @dev Who is removed goes on to count in the present set, and in no later one.
+    function _silence(bytes32 taskId, uint8 place, uint96 stake) internal override {
+        uint32 current = epochOf[taskId];
+        uint256 bit = uint256(1) << place;
+        _retract(taskId, current, bit, stake, current == 0 || _epochs[taskId][current].members & bit != 0);
+    }
+
+    function _retract(bytes32 taskId, uint32 current, uint256 bit, uint96 stake, bool active) private {
         Epoch storage next = _epochs[taskId][current + 1];
         if (next.members & bit == 0) return;
         next.members &= ~bit;
@@ -118,14 +137,14 @@ abstract contract RollCalls is Signed {
 
     function _count(bytes32 taskId, uint32 epoch, uint256 bit, uint96 stake) private {
         Epoch storage next = _epochs[taskId][epoch];
-        (uint256 active, uint256 activeStake, uint256 everybody) = _before(taskId, epoch);
+        Count memory count = _before(taskId, epoch);
         next.members |= bit;
-        if (active & bit != 0) next.stake += stake;
+        if (count.active & bit != 0) next.stake += stake;
         else next.newcomers += stake;
         if (next.firstBlock == 0) next.firstBlock = uint40(block.number);
-        if (uint256(next.stake) + next.newcomers == everybody) {
-            _close(taskId, epoch, next, active, activeStake);
-        } else if (next.closesAt == 0 && uint256(next.stake) * 2 > activeStake) {
+        if (_isComplete(next, count)) {
+            _close(taskId, epoch, next, count);
+        } else if (next.closesAt == 0 && uint256(next.stake) * 2 > count.stake) {
             next.closesAt = uint40(block.timestamp + market.answerWindowOf(taskId));
             emit RollCallOpened(taskId, epoch, next.closesAt);
         }
@@ -136,12 +155,12 @@ abstract contract RollCalls is Signed {
     /// decided by P > 2/3 T, and somebody honest of P must be among S to show it: more than S - T/3 of P are in S, and
     /// liars in S are less than (S + N)/3, and less than T/3. So either 2 S > T + N or 3 S >= 2 T is asked for;
     /// otherwise S goes on alone, for which 2 S > T is enough, and N comes in with the next call.
-    function _close(bytes32 taskId, uint32 epoch, Epoch storage next, uint256 active, uint256 activeStake) private {
+    function _close(bytes32 taskId, uint32 epoch, Epoch storage next, Count memory count) private {
         uint256 answered = next.stake;
-        if (2 * answered > activeStake + next.newcomers || 3 * answered >= 2 * activeStake) {
+        if (2 * answered > count.stake + next.newcomers || 3 * answered >= 2 * count.stake) {
             next.stake += next.newcomers;
         } else {
-            next.members &= active;
+            next.members &= count.active;
         }
         next.closedBlock = uint40(block.number);
         epochOf[taskId] = epoch;
@@ -155,15 +174,19 @@ abstract contract RollCalls is Signed {
         if (epoch != current + 1 || epoch > MAX_EPOCH) revert WrongEpoch(epoch, current);
     }
 
-    /// @dev The set that is active until `epoch`, its stake, and the stake of all participants that may answer.
-    function _before(bytes32 taskId, uint32 epoch)
-        private
-        view
-        returns (uint256 active, uint256 activeStake, uint256 everybody)
-    {
-        (activeStake, everybody) = market.totalStakeOf(taskId);
-        if (epoch == 1) return (type(uint256).max, activeStake, everybody);
+    /// @dev Whether all have answered that may. Removed members may be most of those who are active: what is left
+    /// without them is no majority, and whoever goes on alone could miss what the others have decided.
+    function _isComplete(Epoch storage next, Count memory count) private view returns (bool) {
+        uint256 answered = next.stake;
+        return answered + next.newcomers >= count.everybody && 2 * answered > count.unexpelled;
+    }
+
+    /// @dev What the call that begins `epoch` counts with.
+    function _before(bytes32 taskId, uint32 epoch) private view returns (Count memory) {
+        (uint256 total, uint256 expelled, uint256 removed) = market.totalStakeOf(taskId);
+        uint256 everybody = total - expelled - removed;
+        if (epoch == 1) return Count(type(uint256).max, total, total - expelled, everybody);
         Epoch storage set = _epochs[taskId][epoch - 1];
-        return (set.members, set.stake, everybody);
+        return Count(set.members, set.stake, set.stake - set.expelled, everybody);
     }
 }

@@ -27,6 +27,7 @@ abstract contract Seats {
         uint256 stake; // snapshot at start
         string endpoint;
         bool expelled; // for a fault that was proven
+        bool removed; // for quality; an appeal may bring it back
     }
 
     /// The stake of all, in one slot, and who counts no more.
@@ -34,11 +35,14 @@ abstract contract Seats {
         uint128 stake;
         uint128 expelledStake; // part of it whose owners are expelled
         uint256 expelled; // bit i stands for participants()[i]
+        uint256 removed; // answers no roll call, and counts where it counts already
+        uint128 removedStake; // of those that are not expelled
     }
 
     error SessionKeyTaken(address sessionKey);
     error NotParticipant(address member);
     error AlreadyExpelled(address member);
+    error NoSuchPlace(uint8 place);
 
     event AcceptanceWithdrawn(bytes32 indexed taskId, address indexed member);
 
@@ -67,16 +71,18 @@ abstract contract Seats {
         }
     }
 
-    /// @notice Snapshotted stake of all participants, and what of it may still count.
-    function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 counting) {
-        total = _snapshots[taskId].stake;
-        counting = total - _snapshots[taskId].expelledStake;
+    /// @notice Snapshotted stake of all participants, of those who are expelled, and of those who are only removed: the
+    /// rest may answer roll calls.
+    function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 expelled, uint256 removed) {
+        Snapshot storage all = _snapshots[taskId];
+        return (all.stake, all.expelledStake, all.removedStake);
     }
 
     /// @notice Whose session key this is or was; no member if it is nobody's.
     /// @return member owner address.
     /// @return place in participants().
-    /// @return stake that counts with this key: 0 before the start, and once the key is replaced or its member expelled.
+    /// @return stake that answers a roll call with this key: 0 before the start, and once the key is replaced or its
+    /// member expelled or removed.
     function seatOf(bytes32 taskId, address sessionKey)
         external
         view
@@ -84,7 +90,7 @@ abstract contract Seats {
     {
         Seat memory seat = _seats[taskId][sessionKey];
         if (!seat.taken) return (address(0), 0, 0);
-        if (_isExpelled(taskId, seat.place)) seat.stake = 0;
+        if (_isExpelled(taskId, seat.place) || _isRemoved(taskId, seat.place)) seat.stake = 0;
         return (_participants[taskId][seat.place], seat.place, seat.stake);
     }
 
@@ -96,9 +102,9 @@ abstract contract Seats {
     function snapshotOf(bytes32 taskId)
         external
         view
-        returns (address[] memory members, uint96[] memory stakes, uint256 expelled)
+        returns (address[] memory members, uint96[] memory stakes, uint256 expelled, uint256 removed)
     {
-        expelled = _snapshots[taskId].expelled;
+        (expelled, removed) = (_snapshots[taskId].expelled, _snapshots[taskId].removed);
         members = _participants[taskId];
         stakes = new uint96[](members.length);
         for (uint256 i = 0; i < members.length; ++i) {
@@ -110,7 +116,8 @@ abstract contract Seats {
         Participation storage p = _participationOf[taskId][member];
         Seat memory seat = _seats[taskId][p.sessionKey];
         bool expelled = seat.taken && _isExpelled(taskId, seat.place);
-        return Participant(p.roles, p.sessionKey, seat.stake, p.endpoint, expelled);
+        bool removed = seat.taken && _isRemoved(taskId, seat.place);
+        return Participant(p.roles, p.sessionKey, seat.stake, p.endpoint, expelled, removed);
     }
 
     function _participation(bytes32 taskId) internal view returns (Participation storage p) {
@@ -168,10 +175,32 @@ abstract contract Seats {
         stake = _seatOf(taskId, member).stake;
         _snapshots[taskId].expelled |= uint256(1) << place;
         _snapshots[taskId].expelledStake += stake;
+        if (_isRemoved(taskId, place)) _snapshots[taskId].removedStake -= stake;
+    }
+
+    /// @dev Keep a participant out of roll calls, or let it back in.
+    function _bar(bytes32 taskId, uint8 place, bool removed, uint96 stake) internal {
+        if (_isRemoved(taskId, place) == removed) return;
+        Snapshot storage all = _snapshots[taskId];
+        all.removed ^= uint256(1) << place;
+        if (_isExpelled(taskId, place)) return;
+        if (removed) all.removedStake += stake;
+        else all.removedStake -= stake;
+    }
+
+    /// @dev A participant and its snapshot.
+    function _at(bytes32 taskId, uint8 place) internal view returns (address member, uint96 stake) {
+        if (place >= _participants[taskId].length) revert NoSuchPlace(place);
+        member = _participants[taskId][place];
+        stake = _seatOf(taskId, member).stake;
     }
 
     function _isExpelled(bytes32 taskId, uint8 place) private view returns (bool) {
         return (_snapshots[taskId].expelled >> place) & 1 == 1;
+    }
+
+    function _isRemoved(bytes32 taskId, uint8 place) private view returns (bool) {
+        return (_snapshots[taskId].removed >> place) & 1 == 1;
     }
 
     /// @dev Of the present session key.

@@ -3,12 +3,14 @@ pragma solidity ^0.8.28;
 
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {FraudProofs} from "./FraudProofs.sol";
+import {Penalties} from "./Penalties.sol";
 import {RollCalls} from "./RollCalls.sol";
+import {Signed} from "./Signed.sol";
 import {TaskMarket, ISettlement} from "./TaskMarket.sol";
 
 /// @title Results of rounds under the signatures of more than two thirds of the stake, and rewards by proof.
 /// @notice The entry of Covey's contracts: `registry()` and `market()` lead to the others.
-contract Settlement is RollCalls, FraudProofs, ISettlement {
+contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
     struct RoundResult {
         bytes32 taskId;
         uint64 round; // counted from 1
@@ -17,6 +19,7 @@ contract Settlement is RollCalls, FraudProofs, ISettlement {
         bytes32 updatesRoot;
         bytes32 scoresRoot;
         bytes32 rewardRoot; // tree of cumulative rewards
+        bytes32 penalties; // keccak256 of their ledger; 0 if nobody was ever penalised
         uint256 totalReward; // cumulative
         bool accepted;
         bool last;
@@ -25,6 +28,7 @@ contract Settlement is RollCalls, FraudProofs, ISettlement {
     struct State {
         uint64 round;
         bool last;
+        bool penalised; // whether there is a ledger of penalties
         uint128 totalReward;
         bytes32 modelDigest;
         bytes32 rewardRoot;
@@ -53,11 +57,13 @@ contract Settlement is RollCalls, FraudProofs, ISettlement {
     event RewardClaimed(bytes32 indexed taskId, address indexed member, uint256 amount, uint256 cumulative);
 
     bytes32 private constant RESULT_TYPEHASH = keccak256(
-        "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)"
+        "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,bytes32 scoresRoot,bytes32 rewardRoot,bytes32 penalties,uint256 totalReward,bool accepted,bool last)"
     );
 
     mapping(bytes32 taskId => State) private _states;
     mapping(bytes32 taskId => mapping(address member => uint256)) public claimed;
+
+    constructor(TaskMarket market_) Signed(market_) {}
 
     /// @notice Put a round's result on chain; anybody may carry it. The last one closes the task.
     ///
@@ -65,16 +71,19 @@ contract Settlement is RollCalls, FraudProofs, ISettlement {
     /// than 2/3 of an earlier set signed was agreed before the call, and those who answered the call have to agree on
     /// the same values after it. No other result can come to such signatures afterwards: who answered signs nothing
     /// more in the earlier epoch, and the rest of its stake with less than a third of liars is too little.
+    /// @param penalties the ledger behind `result.penalties` (`Penalties`); empty for 0.
     /// @param signatures of session keys, 65 bytes each, in ascending order of the signer's address.
-    function postResult(RoundResult calldata result, bytes calldata signatures) external {
+    function postResult(RoundResult calldata result, bytes calldata penalties, bytes calldata signatures) external {
         State storage state = _states[result.taskId];
-        (TaskMarket.Status status, uint64 rounds, uint256 bounty) = market.limitsOf(result.taskId);
-        if (status != TaskMarket.Status.Started) revert TaskNotStarted(result.taskId, status);
-        if (result.round <= state.round) revert RoundNotNewer(result.round, state.round);
-        if (result.round > rounds) revert RoundBeyondEnd(result.round, rounds);
-        if (result.totalReward < state.totalReward) revert RewardDecreased(result.totalReward, state.totalReward);
-        if (result.totalReward > bounty) revert RewardAboveBounty(result.totalReward, bounty);
+        _requireNext(result, state);
         _requireQuorum(result, signatures);
+        if (result.penalties != (penalties.length == 0 ? bytes32(0) : keccak256(penalties))) {
+            revert PenaltiesMismatch(result.penalties);
+        }
+        if (penalties.length > 0 || state.penalised) {
+            _penalise(result.taskId, penalties);
+            state.penalised = true;
+        }
 
         state.round = result.round;
         state.last = result.last;
@@ -120,6 +129,15 @@ contract Settlement is RollCalls, FraudProofs, ISettlement {
     /// @notice The digest that session keys sign (EIP-712).
     function digestOf(RoundResult calldata result) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(RESULT_TYPEHASH, result)));
+    }
+
+    function _requireNext(RoundResult calldata result, State storage state) private view {
+        (TaskMarket.Status status, uint64 rounds, uint256 bounty) = market.limitsOf(result.taskId);
+        if (status != TaskMarket.Status.Started) revert TaskNotStarted(result.taskId, status);
+        if (result.round <= state.round) revert RoundNotNewer(result.round, state.round);
+        if (result.round > rounds) revert RoundBeyondEnd(result.round, rounds);
+        if (result.totalReward < state.totalReward) revert RewardDecreased(result.totalReward, state.totalReward);
+        if (result.totalReward > bounty) revert RewardAboveBounty(result.totalReward, bounty);
     }
 
     function _requireQuorum(RoundResult calldata result, bytes calldata signatures) private view {

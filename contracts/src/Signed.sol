@@ -11,14 +11,16 @@ abstract contract Signed is EIP712 {
     error BadSignature(uint256 index);
     error WrongSigner(address site, address signer);
     error TaskNotStarted(bytes32 taskId, TaskMarket.Status status);
+    error ForeignMarket(TaskMarket market);
 
     MemberRegistry public immutable registry;
     TaskMarket public immutable market;
 
-    /// @dev One transaction deploys all, so that nobody can come in between.
-    constructor() EIP712("Covey", "1") {
-        market = new TaskMarket();
-        registry = market.registry();
+    /// @param market_ names this contract's address, as its deployer knew it beforehand.
+    constructor(TaskMarket market_) EIP712("Covey", "1") {
+        if (address(market_.settlement()) != address(this)) revert ForeignMarket(market_);
+        market = market_;
+        registry = market_.registry();
     }
 
     /// @dev The `index` only tells the caller which of its signatures is bad.
@@ -30,6 +32,9 @@ abstract contract Signed is EIP712 {
 
     /// @dev Called when a member has been expelled.
     function _leave(bytes32 taskId, uint8 place, uint96 stake) internal virtual;
+
+    /// @dev Called when a member has been removed: takes back what it has answered to a call that is not over.
+    function _silence(bytes32 taskId, uint8 place, uint96 stake) internal virtual;
 
     /// @dev The seat of `site`, which must have signed the structure itself.
     function _seatOf(bytes32 taskId, address site, bytes32 structHash, bytes calldata signature, uint256 index)

@@ -98,10 +98,11 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
     /// Refunds that the token did not deliver; `collectRefund` tries again.
     mapping(bytes32 taskId => uint256) public refundDue;
 
-    /// @dev Deployed by the constructor of the settlement contract.
-    constructor() {
+    /// @param settlement_ where the settlement contract will be: it takes a market only that names it, so that nobody
+    /// can come in between.
+    constructor(ISettlement settlement_) {
         registry = new MemberRegistry();
-        settlement = ISettlement(msg.sender);
+        settlement = settlement_;
     }
 
     modifier onlySettlement() {
@@ -241,6 +242,25 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
         address member;
         (member, stake) = _expel(taskId, place);
         registry.slash(task.terms.consortium, member, (uint256(stake) + 1) / 2, reporter);
+    }
+
+    /// @notice Hold and burn a participant's stake for quality, and keep it out of roll calls or let it back in; called
+    /// by the settlement contract.
+    /// @param before what this task has held so far.
+    /// @param held what it holds from now on.
+    /// @param burnt more of the stake; nobody gets a share.
+    /// @return member whose place it is.
+    /// @return stake its snapshot.
+    function penalise(bytes32 taskId, uint8 place, uint96 before, uint96 held, uint96 burnt, bool removed)
+        external
+        onlySettlement
+        returns (address member, uint96 stake)
+    {
+        (member, stake) = _at(taskId, place);
+        _bar(taskId, place, removed, stake);
+        bytes32 consortium = _tasks[taskId].terms.consortium;
+        if (held != before) registry.hold(consortium, member, before, held);
+        if (burnt > 0) registry.slash(consortium, member, burnt, address(0));
     }
 
     /// @notice Send the Planner a refund that its token refused before; anybody may call.

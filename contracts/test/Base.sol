@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
-import {TaskMarket} from "../src/TaskMarket.sol";
+import {ISettlement, TaskMarket} from "../src/TaskMarket.sol";
 import {FraudProofs} from "../src/FraudProofs.sol";
 import {Settlement} from "../src/Settlement.sol";
 
@@ -17,6 +17,8 @@ interface Vm {
     function roll(uint256 block_) external;
     function expectRevert(bytes calldata reason) external;
     function expectPartialRevert(bytes4 selector) external;
+    function getNonce(address account) external view returns (uint64);
+    function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function addr(uint256 key) external pure returns (address);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function assume(bool condition) external pure;
@@ -37,9 +39,10 @@ abstract contract Base {
 
     function setUp() public virtual {
         token = new DevToken();
-        settlement = new Settlement();
+        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        market = new TaskMarket(ISettlement(expected));
+        settlement = new Settlement(market);
         registry = settlement.registry();
-        market = settlement.market();
         consortium = registry.createConsortium(
             "oncology-eu", IERC20(address(token)), 10 ether, MemberRegistry.Admission.Open, 7 days
         );
@@ -113,7 +116,22 @@ abstract contract Base {
         pure
         returns (Settlement.RoundResult memory)
     {
-        return Settlement.RoundResult(taskId, round, 0, keccak256("model"), 0, 0, root, total, true, last);
+        return Settlement.RoundResult(taskId, round, 0, keccak256("model"), 0, 0, root, 0, total, true, last);
+    }
+
+    /// A result without rewards that carries a ledger of penalties.
+    function resultWith(bytes32 taskId, uint64 round, bytes memory ledger)
+        internal
+        pure
+        returns (Settlement.RoundResult memory r)
+    {
+        r = result(taskId, round, 0, 0, false);
+        if (ledger.length > 0) r.penalties = keccak256(ledger);
+    }
+
+    /// One entry of a ledger of penalties; flags are 1 removed, 2 appealing.
+    function entry(uint8 place, uint8 flags, uint96 held, uint96 slashed) internal pure returns (bytes memory) {
+        return abi.encodePacked(place, flags, held, slashed);
     }
 
     /// The first `n` session keys in ascending order of their addresses.

@@ -5,6 +5,7 @@ import {Base} from "./Base.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
+import {Penalties} from "../src/Penalties.sol";
 import {Settlement} from "../src/Settlement.sol";
 
 /// Does what members, planners, quorums and strangers may do, in any order and with any numbers; a quorum may also lie.
@@ -37,10 +38,31 @@ contract Actor is Base {
         registry.unstake(consortium, amount % (staked / 8 + 1));
     }
 
+    /// Set once somebody has taken out what a task holds.
+    bool public heldLeft;
+
     function withdraw(uint256 who, uint256 later) external {
         vm.warp(block.timestamp + later % 4 days);
-        vm.prank(owner(who % MEMBERS));
+        takeOut(owner(who % MEMBERS));
+    }
+
+    /// Take out all that one has, as soon as one may.
+    function goAway(uint256 who, uint8 rarely) external {
+        if (rarely % 8 != 0) return;
+        address member = owner(who % MEMBERS);
+        uint256 staked = registry.stakeOf(consortium, member);
+        vm.prank(member);
+        registry.unstake(consortium, staked);
+        vm.warp(registry.memberOf(consortium, member).withdrawableAt);
+        takeOut(member);
+    }
+
+    function takeOut(address member) private {
+        uint256 before = here(member);
+        vm.prank(member);
         registry.withdraw(consortium);
+        uint256 held = registry.memberOf(consortium, member).held;
+        if (here(member) < held && here(member) < before) heldLeft = true;
     }
 
     function publish(uint256 who, uint96 bounty, uint8 min, bool fill) external {
@@ -89,8 +111,14 @@ contract Actor is Base {
         market.expire(tasks[which % tasks.length]);
     }
 
-    /// `honest` trees add up to the settled total; others promise more.
-    function post(uint256 which, uint96[MEMBERS] calldata more, bool honest, uint8 last) external {
+    /// What a task has burnt of a place for quality.
+    mapping(bytes32 taskId => mapping(uint8 place => uint96)) public burnt;
+
+    /// `honest` trees add up to the settled total; others promise more. The ledger of penalties is any that the
+    /// contracts take: every place, any part of the stake, and any flags.
+    function post(uint256 which, uint96[MEMBERS] calldata more, bool honest, uint8 last, uint96[MEMBERS] calldata lost)
+        external
+    {
         bytes32 taskId = task(which, TaskMarket.Status.Started);
         TaskMarket.Task memory t = market.taskOf(taskId);
         uint256[MEMBERS] memory next = rewards[taskId];
@@ -103,7 +131,32 @@ contract Actor is Base {
         rewards[taskId] = next;
         Settlement.RoundResult memory r =
             result(taskId, settlement.stateOf(taskId).round + 1, root(taskId), total, last % 8 == 0);
-        settlement.postResult(r, joined(participantSignatures(taskId, r)));
+        bytes memory ledger =
+            settlement.stateOf(taskId).penalised || lost[0] % 2 == 0 ? ledgerOf(taskId, lost) : bytes("");
+        if (ledger.length > 0) r.penalties = keccak256(ledger);
+        uint256[MEMBERS] memory before = hereAll();
+        settlement.postResult(r, ledger, joined(participantSignatures(taskId, r)));
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            slashed[owner(i)] += before[i] - here(owner(i));
+        }
+    }
+
+    function ledgerOf(bytes32 taskId, uint96[MEMBERS] calldata lost) private returns (bytes memory ledger) {
+        (, uint96[] memory stakes,,) = market.snapshotOf(taskId);
+        for (uint8 i = 0; i < stakes.length; ++i) {
+            uint96 slashedSoFar = settlement.penaltyAt(taskId, i).slashed;
+            // Mostly little, so that there is something left to go on with.
+            uint96 more = lost[i] % ((stakes[i] - slashedSoFar) / (lost[i] % 4 == 0 ? 1 : 32) + 1);
+            uint96 held = (lost[i] >> 7) % (stakes[i] - slashedSoFar - more + 1);
+            ledger = bytes.concat(ledger, entry(i, uint8(lost[i] % 4), held, slashedSoFar + more));
+            burnt[taskId][i] = slashedSoFar + more;
+        }
+    }
+
+    function hereAll() private view returns (uint256[MEMBERS] memory all) {
+        for (uint256 i = 0; i < MEMBERS; ++i) {
+            all[i] = here(owner(i));
+        }
     }
 
     function claim(uint256 which, uint256 who) external {
@@ -210,6 +263,7 @@ contract ConservationInvariants is Base {
         actor = new Actor();
         actor.setUp();
         (token, registry, market, settlement) = actor.contracts();
+        consortium = keccak256("oncology-eu");
     }
 
     struct Selectors {
@@ -235,6 +289,33 @@ contract ConservationInvariants is Base {
         assertEq(balance, booked);
     }
 
+    /// What tasks hold is what their ledgers say, and it is not taken out, however late.
+    function invariant_WhatIsHeldIsBookedAndDoesNotLeave() public view {
+        assertTrue(!actor.heldLeft());
+        for (uint256 i = 0; i < 4; ++i) {
+            uint256 held;
+            for (uint256 j = 0; j < actor.taskCount(); ++j) {
+                (address[] memory members,,,) = market.snapshotOf(actor.tasks(j));
+                for (uint8 k = 0; k < members.length; ++k) {
+                    if (members[k] == owner(i)) held += settlement.penaltyAt(actor.tasks(j), k).held;
+                }
+            }
+            assertEq(registry.memberOf(consortium, owner(i)).held, held);
+        }
+    }
+
+    function invariant_WhatIsSlashedOnlyGrowsAndStaysBelowTheStake() public view {
+        for (uint256 i = 0; i < actor.taskCount(); ++i) {
+            bytes32 taskId = actor.tasks(i);
+            (, uint96[] memory stakes,,) = market.snapshotOf(taskId);
+            for (uint8 j = 0; j < stakes.length; ++j) {
+                Penalties.Penalty memory p = settlement.penaltyAt(taskId, j);
+                // No member that sits in a started task has a stake of 0.
+                assertTrue(p.slashed >= actor.burnt(taskId, j) && uint256(p.held) + p.slashed <= stakes[j]);
+            }
+        }
+    }
+
     /// Until its deadline a task finds all the stake that it has snapshotted, but for what was slashed.
     function invariant_NothingLeavesThatATaskCountsOn() public view {
         for (uint256 i = 0; i < actor.taskCount(); ++i) {
@@ -242,7 +323,7 @@ contract ConservationInvariants is Base {
             TaskMarket.Task memory t = market.taskOf(taskId);
             bool counts = t.status == TaskMarket.Status.Started || t.status == TaskMarket.Status.Finished;
             if (!counts || block.timestamp >= t.terms.deadline) continue;
-            (address[] memory members, uint96[] memory stakes,) = market.snapshotOf(taskId);
+            (address[] memory members, uint96[] memory stakes,,) = market.snapshotOf(taskId);
             for (uint256 j = 0; j < members.length; ++j) {
                 assertTrue(actor.here(members[j]) + actor.slashed(members[j]) >= stakes[j]);
             }

@@ -68,10 +68,10 @@ contract FraudProofsTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes memory one = joined(signaturesBy(settlement.digestOf(r), sorted([uint256(101), 103, 999])));
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, one);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", one);
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         r.round = 2;
-        settlement.postResult(r, joined(signatures(r, 2)));
+        settlement.postResult(r, "", joined(signatures(r, 2)));
     }
 
     function test_TwoVotesOrTwoProposalsAreAFaultToo() public {
@@ -199,7 +199,7 @@ contract FraudProofsTest is Base {
         this.expelFor(taskId, 1);
         market.start(taskId);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, true);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         expel(taskId, 1);
         assertEq(registry.stakeOf(consortium, owner(1)), STAKE / 2);
     }
@@ -287,7 +287,7 @@ contract FraudProofsTest is Base {
         assertEq(settlement.epochAt(taskId, 1).expelled, STAKE);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         r.epoch = 1;
-        settlement.postResult(r, joined(signaturesBy(settlement.digestOf(r), sorted([uint256(101), 104, 999]))));
+        settlement.postResult(r, "", joined(signaturesBy(settlement.digestOf(r), sorted([uint256(101), 104, 999]))));
     }
 
     function test_WhoIsTheLastWithoutAnAnswerHoldsNothingUpOnceExpelled() public {

@@ -48,7 +48,7 @@ contract MarketTest is Base {
     function test_AStartedTaskExpiresWithItsEarningsKept() public {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         vm.expectPartialRevert(TaskMarket.NotExpired.selector);
         market.expire(taskId);
         vm.warp(block.timestamp + 3 days);
@@ -134,7 +134,7 @@ contract MarketTest is Base {
         assertEq(market.participantOf(taskId, owner(0)).roles, 0);
         (address nobody,,) = market.seatOf(taskId, session(0));
         assertTrue(nobody == address(0));
-        (uint256 total,) = market.totalStakeOf(taskId);
+        (uint256 total,,) = market.totalStakeOf(taskId);
         assertEq(total, 2 * STAKE);
     }
 

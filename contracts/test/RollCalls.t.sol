@@ -59,13 +59,13 @@ contract RollCallsTest is RollCallBase {
         r.epoch = 1;
         bytes memory two = joined(signatures(r, 2));
         vm.expectPartialRevert(RollCalls.WrongEpoch.selector);
-        settlement.postResult(r, two);
+        settlement.postResult(r, "", two);
         vm.warp(closesAt);
         settlement.closeRollCall(taskId, 1);
         assertEq(settlement.epochOf(taskId), 1);
         assertEq(settlement.epochAt(taskId, 1).members, 3);
         assertEq(settlement.epochAt(taskId, 1).stake, 2 * STAKE);
-        settlement.postResult(r, two);
+        settlement.postResult(r, "", two);
         assertEq(settlement.stateOf(taskId).round, 1);
     }
 
@@ -76,7 +76,7 @@ contract RollCallsTest is RollCallBase {
         r.epoch = 1;
         bytes memory made = joined(signaturesBy(settlement.digestOf(r), sorted([uint256(101), 103, 999])));
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, made);
+        settlement.postResult(r, "", made);
 
         call(taskId, 2, 7, 3);
         assertEq(settlement.epochAt(taskId, 2).members, 7);
@@ -84,8 +84,8 @@ contract RollCallsTest is RollCallBase {
         r.epoch = 2;
         bytes memory two = joined(signatures(r, 2));
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, two);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", two);
+        settlement.postResult(r, "", joined(signatures(r, 3)));
     }
 
     function test_AnswersOfAllEndTheCallAtOnce() public {
@@ -120,8 +120,8 @@ contract RollCallsTest is RollCallBase {
         bytes memory two = joined(signatures(r, 2));
         call(taskId, 1, 3, 3);
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, two);
-        settlement.postResult(r, three);
+        settlement.postResult(r, "", two);
+        settlement.postResult(r, "", three);
     }
 
     function test_WhoAloneIsLeftCannotLetTheOthersOut() public {
@@ -188,7 +188,7 @@ contract RollCallsTest is RollCallBase {
         answer(taskId, 1, 0);
         answer(taskId, 1, 1);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, true);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         vm.expectPartialRevert(Signed.TaskNotStarted.selector);
         this.answerOf(taskId, 1, 2);
         vm.warp(block.timestamp + WINDOW);
@@ -255,7 +255,7 @@ contract RollCallsTest is RollCallBase {
             for (uint64 round = 1; round <= 2; ++round) {
                 Settlement.RoundResult memory r = result(taskId, round, keccak256("root"), round * 1 ether, false);
                 (r.epoch, r.updatesRoot, r.scoresRoot) = (1, keccak256("updates"), keccak256("scores"));
-                settlement.postResult(r, joined(signatures(r, quorum)));
+                settlement.postResult(r, "", joined(signatures(r, quorum)));
             }
             vm.snapshotGasLastCall("RollCalls", string.concat(name, ", result of the smallest quorum"));
         }
@@ -350,7 +350,7 @@ contract RollCallInvariants is RollCallBase {
         assertEq(next.closedBlock, 0);
         assertEq(uint256(next.stake) + next.newcomers, sum(stakes, next.members));
         assertEq(next.stake, sum(stakes, next.members & before));
-        (,, uint256 expelled) = market.snapshotOf(taskId);
+        (,, uint256 expelled,) = market.snapshotOf(taskId);
         assertEq(next.members & expelled, 0);
         // What an expelled member had answered may have opened the call.
         assertTrue(next.closesAt != 0 || 2 * uint256(next.stake) <= sum(stakes, before));

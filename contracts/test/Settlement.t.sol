@@ -13,7 +13,7 @@ contract SettlementTest is Base {
         uint256 before = token.balanceOf(owner(0));
         bytes32 root = leaf(taskId, owner(1), 60 ether);
         Settlement.RoundResult memory r = result(taskId, 20, root, 60 ether, true);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         assertEq(token.balanceOf(owner(0)) - before, 40 ether);
         assertTrue(market.statusOf(taskId) == TaskMarket.Status.Finished);
 
@@ -26,13 +26,13 @@ contract SettlementTest is Base {
     function test_RewardsArePaidOnceAndOnlyTheDifference() public {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         settlement.claim(taskId, owner(1), 10 ether, new bytes32[](0));
         vm.expectPartialRevert(Settlement.NothingToClaim.selector);
         settlement.claim(taskId, owner(1), 10 ether, new bytes32[](0));
 
         r = result(taskId, 10, leaf(taskId, owner(1), 25 ether), 25 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         uint256 before = token.balanceOf(owner(1));
         settlement.claim(taskId, owner(1), 25 ether, new bytes32[](0));
         assertEq(token.balanceOf(owner(1)) - before, 15 ether);
@@ -41,7 +41,7 @@ contract SettlementTest is Base {
     function test_NobodyClaimsWithAForeignLeaf() public {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         vm.expectPartialRevert(Settlement.ProofInvalid.selector);
         settlement.claim(taskId, owner(2), 10 ether, new bytes32[](0));
     }
@@ -51,7 +51,7 @@ contract SettlementTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes[] memory two = signatures(r, 2);
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, joined(two));
+        settlement.postResult(r, "", joined(two));
     }
 
     function test_TheSameSignatureDoesNotCountTwice() public {
@@ -60,7 +60,7 @@ contract SettlementTest is Base {
         bytes[] memory three = signatures(r, 3);
         three[1] = three[0];
         vm.expectPartialRevert(Settlement.SignersNotAscending.selector);
-        settlement.postResult(r, joined(three));
+        settlement.postResult(r, "", joined(three));
     }
 
     function test_AStrangersSignatureCountsNothingAndDoesNoHarm() public {
@@ -68,27 +68,27 @@ contract SettlementTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes memory two = joined(signaturesBy(settlement.digestOf(r), sorted([uint256(101), 102, 999])));
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, two);
-        settlement.postResult(r, joined(signatures(r, 4)));
+        settlement.postResult(r, "", two);
+        settlement.postResult(r, "", joined(signatures(r, 4)));
     }
 
     function test_RoundsAndRewardsOnlyGrow() public {
         bytes32 taskId = started(100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, 0, 10 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         bytes[] memory again = signatures(r, 3);
         vm.expectPartialRevert(Settlement.RoundNotNewer.selector);
-        settlement.postResult(r, joined(again));
+        settlement.postResult(r, "", joined(again));
 
         r = result(taskId, 6, 0, 9 ether, false);
         bytes[] memory less = signatures(r, 3);
         vm.expectPartialRevert(Settlement.RewardDecreased.selector);
-        settlement.postResult(r, joined(less));
+        settlement.postResult(r, "", joined(less));
 
         r = result(taskId, 21, 0, 10 ether, false);
         bytes[] memory beyond = signatures(r, 3);
         vm.expectPartialRevert(Settlement.RoundBeyondEnd.selector);
-        settlement.postResult(r, joined(beyond));
+        settlement.postResult(r, "", joined(beyond));
     }
 
     function testFuzz_NoResultPromisesMoreThanTheBounty(uint256 total) public {
@@ -97,7 +97,7 @@ contract SettlementTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, total, false);
         bytes[] memory made = signatures(r, 3);
         vm.expectPartialRevert(Settlement.RewardAboveBounty.selector);
-        settlement.postResult(r, joined(made));
+        settlement.postResult(r, "", joined(made));
     }
 
     function test_ARotatedSessionKeyIsWorthNothing() public {
@@ -107,7 +107,7 @@ contract SettlementTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         bytes[] memory made = signatures(r, 3);
         vm.expectPartialRevert(Settlement.QuorumMissing.selector);
-        settlement.postResult(r, joined(made));
+        settlement.postResult(r, "", joined(made));
     }
 
     function test_SignersMustAscend() public {
@@ -116,7 +116,7 @@ contract SettlementTest is Base {
         bytes[] memory three = signatures(r, 3);
         (three[0], three[1]) = (three[1], three[0]);
         vm.expectPartialRevert(Settlement.SignersNotAscending.selector);
-        settlement.postResult(r, joined(three));
+        settlement.postResult(r, "", joined(three));
     }
 
     function test_AMalleatedOrBrokenSignatureIsRefused() public {
@@ -130,12 +130,12 @@ contract SettlementTest is Base {
             bytes memory good = three[i];
             three[i] = malleated;
             vm.expectRevert(abi.encodeWithSelector(Signed.BadSignature.selector, i));
-            settlement.postResult(r, joined(three));
+            settlement.postResult(r, "", joined(three));
             three[i] = good;
         }
         vm.expectRevert(abi.encodeWithSelector(Signed.BadSignature.selector, 3));
-        settlement.postResult(r, bytes.concat(joined(three), bytes1(0x1b)));
-        settlement.postResult(r, joined(three));
+        settlement.postResult(r, "", bytes.concat(joined(three), bytes1(0x1b)));
+        settlement.postResult(r, "", joined(three));
     }
 
     function test_ASignatureOfAnotherTaskIsAStrangers() public {
@@ -144,7 +144,7 @@ contract SettlementTest is Base {
         bytes[] memory made = signatures(other, 3);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
         // The signatures recover to some keys, in some order, and none of them is a participant's.
-        try settlement.postResult(r, joined(made)) {
+        try settlement.postResult(r, "", joined(made)) {
             revert("accepted");
         } catch (bytes memory reason) {
             // forge-lint: disable-next-line(unsafe-typecast) - an error begins with its selector
@@ -164,13 +164,13 @@ contract SettlementTest is Base {
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, true);
         bytes[] memory made = signatures(r, 1);
         vm.expectPartialRevert(Signed.TaskNotStarted.selector);
-        settlement.postResult(r, joined(made));
+        settlement.postResult(r, "", joined(made));
         market.start(taskId);
-        settlement.postResult(r, joined(made));
+        settlement.postResult(r, "", joined(made));
         r.round = 2;
         made = signatures(r, 1);
         vm.expectPartialRevert(Signed.TaskNotStarted.selector);
-        settlement.postResult(r, joined(made));
+        settlement.postResult(r, "", joined(made));
     }
 
     /// Stakes of any size: the quorum is more than two thirds to the last base unit.
@@ -190,7 +190,7 @@ contract SettlementTest is Base {
         if ((stakes[0] + stakes[1]) * 3 <= (stakes[0] + stakes[1] + stakes[2]) * 2) {
             vm.expectPartialRevert(Settlement.QuorumMissing.selector);
         }
-        settlement.postResult(r, joined(two));
+        settlement.postResult(r, "", joined(two));
     }
 
     function test_TwoThirdsAndOneUnitAreAQuorum() public {
@@ -204,7 +204,7 @@ contract SettlementTest is Base {
         }
         market.start(taskId);
         Settlement.RoundResult memory r = result(taskId, 1, 0, 0, false);
-        settlement.postResult(r, joined(signatures(r, 2)));
+        settlement.postResult(r, "", joined(signatures(r, 2)));
         assertEq(settlement.stateOf(taskId).round, 1);
     }
 
@@ -215,7 +215,7 @@ contract SettlementTest is Base {
         bytes32 two = leaf(taskId, owner(2), 60 ether);
         bytes32 root = one < two ? keccak256(abi.encode(one, two)) : keccak256(abi.encode(two, one));
         Settlement.RoundResult memory r = result(taskId, 5, root, 60 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         bytes32[] memory proof = new bytes32[](1);
         proof[0] = two;
         settlement.claim(taskId, owner(1), 60 ether, proof);
@@ -223,7 +223,7 @@ contract SettlementTest is Base {
         vm.expectPartialRevert(TaskMarket.RewardExceeded.selector);
         settlement.claim(taskId, owner(2), 60 ether, proof);
         r = result(taskId, 6, root, 60 ether, true);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         assertEq(token.balanceOf(address(market)), 0);
     }
 
@@ -232,7 +232,7 @@ contract SettlementTest is Base {
         bytes32 taskId = startedIn(moody, 100 ether, 3);
         moody.refuse(owner(0));
         Settlement.RoundResult memory r = result(taskId, 20, leaf(taskId, owner(1), 60 ether), 60 ether, true);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         assertTrue(market.statusOf(taskId) == TaskMarket.Status.Finished);
         assertEq(market.refundDue(taskId), 40 ether);
         settlement.claim(taskId, owner(1), 60 ether, new bytes32[](0));
@@ -252,7 +252,7 @@ contract SettlementTest is Base {
         GreetingToken greeting = new GreetingToken();
         bytes32 taskId = startedIn(greeting, 100 ether, 3);
         Settlement.RoundResult memory r = result(taskId, 5, leaf(taskId, owner(1), 10 ether), 10 ether, false);
-        settlement.postResult(r, joined(signatures(r, 3)));
+        settlement.postResult(r, "", joined(signatures(r, 3)));
         greeting.onReceive(
             address(settlement), abi.encodeCall(settlement.claim, (taskId, owner(1), 10 ether, new bytes32[](0)))
         );
@@ -275,7 +275,7 @@ contract SettlementTest is Base {
                 r.updatesRoot = keccak256("updates");
                 r.scoresRoot = keccak256("scores");
                 bytes[] memory made = signatures(r, quorum);
-                settlement.postResult(r, joined(made));
+                settlement.postResult(r, "", joined(made));
                 vm.snapshotGasLastCall(
                     "Settlement",
                     string.concat(

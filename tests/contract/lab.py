@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from covey_chain import signing
+from covey_chain import penalties, signing
 from covey_chain.anvil import Node
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
@@ -81,12 +81,11 @@ class Lab:
 
 
 def result_of(
-    task_id: bytes, rewards: dict[str, int], round_: int = 4, last: bool = True, epoch: int = 0
+    task_id: bytes, rewards: dict[str, int], round_: int = 4, last: bool = True, epoch: int = 0, ledger: bytes = b""
 ) -> RoundResult:
     root = RewardTree(rewards, task_id).root
-    return RoundResult(
-        task_id, round_, epoch, b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, sum(rewards.values()), True, last
-    )
+    digests = (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, root, penalties.digest(ledger))
+    return RoundResult(task_id, round_, epoch, *digests, sum(rewards.values()), True, last)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -63,8 +63,8 @@ async def test_a_lie_costs_half_of_the_stake_and_the_seat(lab: Lab, stranger: Wa
 
     result = result_of(task_id, {lab.planner.address: TOKEN})
     with pytest.raises(Reverted, match="2/3"):
-        await lab.planner.post_result(result, lab.signed(result, sessions[1:]))
-    await lab.planner.post_result(result, lab.signed(result, sessions[:2]))
+        await lab.planner.post_result(result, b"", lab.signed(result, sessions[1:]))
+    await lab.planner.post_result(result, b"", lab.signed(result, sessions[:2]))
 
 
 async def test_a_key_that_was_replaced_still_convicts(lab: Lab, stranger: Wallet) -> None:

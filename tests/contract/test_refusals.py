@@ -19,7 +19,7 @@ async def test_two_thirds_exactly_are_not_enough(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.planner.address: TOKEN})
     with pytest.raises(Reverted, match="collect signatures of more than 2/3") as caught:
-        await lab.planner.post_result(result, lab.signed(result, sessions[:2]))
+        await lab.planner.post_result(result, b"", lab.signed(result, sessions[:2]))
     assert (caught.value.reason, caught.value.arguments) == ("QuorumMissing", (2000 * TOKEN, 3000 * TOKEN))
 
 
@@ -27,9 +27,9 @@ async def test_a_foreign_signature_counts_nothing_and_does_no_harm(lab: Lab) -> 
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.planner.address: TOKEN})
     with pytest.raises(Reverted, match="session keys") as caught:
-        await lab.planner.post_result(result, lab.signed(result, [*sessions[:2], signing.new_key()]))
+        await lab.planner.post_result(result, b"", lab.signed(result, [*sessions[:2], signing.new_key()]))
     assert caught.value.reason == "QuorumMissing"
-    await lab.planner.post_result(result, lab.signed(result, [*sessions, signing.new_key()]))
+    await lab.planner.post_result(result, b"", lab.signed(result, [*sessions, signing.new_key()]))
     assert (await lab.chain.settlement(task_id)).round == result.round
 
 
@@ -39,7 +39,7 @@ async def test_a_broken_signature_is_refused(lab: Lab) -> None:
     signatures = lab.signed(result, sessions)
     first = min(signatures, key=str.lower)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(result, {**signatures, first: signatures[first][:64] + b"\x02"})
+        await lab.planner.post_result(result, b"", {**signatures, first: signatures[first][:64] + b"\x02"})
     assert (caught.value.reason, caught.value.arguments) == ("BadSignature", (0,))
 
 
@@ -47,7 +47,7 @@ async def test_a_result_beyond_the_last_round_is_refused(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.planner.address: TOKEN}, round_=5)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(result, lab.signed(result, sessions))
+        await lab.planner.post_result(result, b"", lab.signed(result, sessions))
     assert (caught.value.reason, caught.value.arguments) == ("RoundBeyondEnd", (5, 4))
 
 
@@ -55,20 +55,20 @@ async def test_rewards_stay_between_what_was_settled_and_the_bounty(lab: Lab) ->
     task_id, sessions = await lab.started(bounty=10 * TOKEN)
     result = result_of(task_id, {lab.planner.address: 11 * TOKEN}, round_=1)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(result, lab.signed(result, sessions))
+        await lab.planner.post_result(result, b"", lab.signed(result, sessions))
     assert caught.value.reason == "RewardAboveBounty"
     result = result_of(task_id, {lab.planner.address: 5 * TOKEN}, round_=1, last=False)
-    await lab.planner.post_result(result, lab.signed(result, sessions))
+    await lab.planner.post_result(result, b"", lab.signed(result, sessions))
     less = replace(result, round=2, total_reward=4 * TOKEN)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(less, lab.signed(less, sessions))
+        await lab.planner.post_result(less, b"", lab.signed(less, sessions))
     assert caught.value.reason == "RewardDecreased"
 
 
 async def test_a_reward_is_claimed_with_its_own_proof_only(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.planner.address: TOKEN})
-    await lab.planner.post_result(result, lab.signed(result, sessions))
+    await lab.planner.post_result(result, b"", lab.signed(result, sessions))
     with pytest.raises(Reverted, match="newest result") as caught:
         await lab.planner.claim(task_id, lab.wallets[1].address, TOKEN, [])
     assert caught.value.reason == "ProofInvalid"

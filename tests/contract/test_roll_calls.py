@@ -47,7 +47,7 @@ async def test_two_of_three_suspend_the_third_which_comes_back(lab: Lab) -> None
     assert await lab.chain.roll_calls(task_id) == RollCallState(1, two, answers, None)
 
     first = result_of(task_id, {owners[0]: TOKEN}, 1, last=False, epoch=1)
-    await lab.planner.post_result(first, lab.signed(first, sessions[:2]))
+    await lab.planner.post_result(first, b"", lab.signed(first, sessions[:2]))
     assert (await lab.chain.settlement(task_id)).round == 1
 
     for i, session in enumerate(sessions):
@@ -57,9 +57,9 @@ async def test_two_of_three_suspend_the_third_which_comes_back(lab: Lab) -> None
     )
     second = result_of(task_id, {owners[0]: 2 * TOKEN}, 2, epoch=2)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(second, lab.signed(second, sessions[:2]))
+        await lab.planner.post_result(second, b"", lab.signed(second, sessions[:2]))
     assert (caught.value.reason, caught.value.arguments) == ("QuorumMissing", (2 * STAKE, 3 * STAKE))
-    await lab.planner.post_result(second, lab.signed(second, sessions))
+    await lab.planner.post_result(second, b"", lab.signed(second, sessions))
 
 
 async def test_two_halves_cannot_both_go_on(lab: Lab) -> None:
@@ -76,11 +76,11 @@ async def test_two_halves_cannot_both_go_on(lab: Lab) -> None:
     for keys in (sessions[1:], [sessions[0], sessions[2]]):
         result = result_of(task_id, {lab.planner.address: TOKEN}, 1, epoch=1)
         with pytest.raises(Reverted) as caught:
-            await lab.planner.post_result(result, lab.signed(result, keys))
+            await lab.planner.post_result(result, b"", lab.signed(result, keys))
         assert caught.value.reason == "QuorumMissing"
     result = result_of(task_id, {lab.planner.address: TOKEN}, 1, epoch=2)
     with pytest.raises(Reverted) as caught:
-        await lab.planner.post_result(result, lab.signed(result, sessions))
+        await lab.planner.post_result(result, b"", lab.signed(result, sessions))
     assert (caught.value.reason, caught.value.arguments) == ("WrongEpoch", (2, 1))
 
 

@@ -28,7 +28,7 @@ async def test_a_task_is_published_accepted_settled_and_paid(lab: Lab) -> None:
     rewards = {wallets[0].address: 900 * TOKEN, wallets[1].address: 1000 * TOKEN, wallets[2].address: 1100 * TOKEN - 7}
     result = result_of(task_id, rewards)
     planners = await chain.token_balance(lab.deployment.token, wallets[0].address)
-    await wallets[1].post_result(result, lab.signed(result, sessions))
+    await wallets[1].post_result(result, b"", lab.signed(result, sessions))
     assert await chain.token_balance(lab.deployment.token, wallets[0].address) - planners == 7
     state = await chain.settlement(task_id)
     assert (state.round, state.last, state.model_digest) == (4, True, result.model_digest)
@@ -48,7 +48,7 @@ async def test_events_tell_the_story_in_order(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     rewards = {wallet.address: TOKEN for wallet in lab.wallets}
     result = result_of(task_id, rewards)
-    receipt = await lab.wallets[1].post_result(result, lab.signed(result, sessions))
+    receipt = await lab.wallets[1].post_result(result, b"", lab.signed(result, sessions))
     proof = RewardTree(rewards, task_id).proof(lab.planner.address)
     await lab.planner.claim(task_id, lab.planner.address, TOKEN, proof)
     events = [e for e in await lab.chain.events(0, await lab.chain.block_number()) if e.task_id == task_id]
@@ -99,7 +99,7 @@ async def test_a_rotated_session_key_replaces_the_old_one(lab: Lab) -> None:
     assert (found.session_key, found.endpoint) == (signing.address_of(fresh), "10.0.0.9:7443")
     assert found.stake == 1000 * TOKEN
     result = result_of(task_id, {lab.planner.address: TOKEN})
-    await lab.planner.post_result(result, lab.signed(result, [*sessions[:2], fresh]))
+    await lab.planner.post_result(result, b"", lab.signed(result, [*sessions[:2], fresh]))
     assert (await lab.chain.settlement(task_id)).last
 
 
@@ -142,7 +142,7 @@ async def test_an_expired_task_returns_what_nobody_has_earned(lab: Lab) -> None:
     held = await lab.chain.token_balance(lab.deployment.token, lab.planner.address)
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.wallets[1].address: 10 * TOKEN}, round_=1, last=False)
-    await lab.wallets[1].post_result(result, lab.signed(result, sessions))
+    await lab.wallets[1].post_result(result, b"", lab.signed(result, sessions))
     await lab.rpc("evm_increaseTime", 7200)
     await lab.rpc("evm_mine")
     await lab.wallets[2].expire(task_id)
@@ -170,7 +170,7 @@ async def test_what_does_not_exist_is_none(lab: Lab) -> None:
 
 
 async def test_signatures_are_those_of_the_contract(lab: Lab) -> None:
-    result = RoundResult(b"\x09" * 32, 3, 2, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
-    values = (result.task_id, 3, 2, bytes(32), bytes(32), bytes(32), bytes(32), 17, False, True)
+    result = RoundResult(b"\x09" * 32, 3, 2, *(bytes(32),) * 4, b"\x07" * 32, 17, False, True)
+    values = (result.task_id, 3, 2, *(bytes(32),) * 4, b"\x07" * 32, 17, False, True)
     on_chain = await lab.chain.call(lab.chain.settlement_contract.functions.digestOf(values))
     assert bytes(on_chain) == signing.digest(lab.chain.domain, result)

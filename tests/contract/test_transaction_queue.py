@@ -114,10 +114,10 @@ async def test_validators_that_post_the_same_result_do_not_fail(own: Lab) -> Non
         await wallet.accept(task_id, WORKER, signing.address_of(session), "")
     await own.planner.start(task_id)
     result = result_of(task_id, {own.planner.address: TOKEN})
-    await asyncio.gather(*(wallet.post_result(result, own.signed(result, sessions)) for wallet in own.wallets))
+    await asyncio.gather(*(wallet.post_result(result, b"", own.signed(result, sessions)) for wallet in own.wallets))
     assert await count(own, EventKind.RESULT_POSTED) == 1
     older = replace(result, round=1)
-    receipt = await own.planner.post_result(older, own.signed(older, sessions))
+    receipt = await own.planner.post_result(older, b"", own.signed(older, sessions))
     assert receipt.tx_hash is None
 
 

@@ -65,10 +65,10 @@ class History:
         self.track.take(record.round, merge, record.accepted)
         gram = self.track.gram() if self.book.closes(record.round) else None
         self.book = self.book.after(record.round, record.facts(copies), gram)
-        if self.book.credited != record.rewards:
+        if (self.book.credited, self.book.ledger()) != (record.rewards, record.ledger):
             raise TaskFailed(
                 Reason.BASE_MODEL_MISMATCH,
-                f"the rewards that were signed in round {record.round} are not those that its updates and scores lead "
-                "to; use the same image digest at every site",
+                f"the rewards and penalties that were signed in round {record.round} are not those that its updates "
+                "and scores lead to; use the same image digest at every site",
                 user_error=True,
             )

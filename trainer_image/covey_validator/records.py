@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from covey_api.base import ApiModel
+from covey_chain import penalties
 from covey_chain.merkle import RewardTree
 from covey_chain.signing import Domain, SignatureInvalid, digest, recover
 from covey_chain.types import RoundResult, ScoreReveal
@@ -48,6 +49,7 @@ class CertifiedRound(ApiModel):
         updates: bytes behind `updates_root` (`selection`).
         scores: bytes behind `scores_root` (`selection`).
         reveals: the scores that counted.
+        ledger: bytes behind `penalties` (`covey_chain.penalties`).
         rewards: participant -> cumulative reward in base units, the leaves of `reward_root`.
         loss_nano: median holdout loss, for people; not signed.
     """
@@ -59,6 +61,7 @@ class CertifiedRound(ApiModel):
     updates_root: Bytes32
     scores_root: Bytes32
     reward_root: Bytes32
+    penalties: Bytes32
     total_reward: Units
     accepted: bool
     last: bool
@@ -67,6 +70,7 @@ class CertifiedRound(ApiModel):
     scores: Bytes
     reveals: list[Reveal]
     rewards: dict[str, Units]
+    ledger: Bytes = b""
     loss_nano: int | None = None
 
     @property
@@ -80,6 +84,7 @@ class CertifiedRound(ApiModel):
             self.updates_root,
             self.scores_root,
             self.reward_root,
+            self.penalties,
             self.total_reward,
             self.accepted,
             self.last,
@@ -165,6 +170,7 @@ class Signers:
         if record.rewards.keys() != self.stakes.keys() or sum(record.rewards.values()) != record.total_reward:
             raise RecordInvalid(f"the rewards of round {record.round} are not those of all participants")
         self._same(RewardTree(record.rewards, self.task_id).root, record.reward_root, "rewards")
+        self._same(penalties.digest(record.ledger), record.penalties, "penalties")
 
     def _digest(self, record: CertifiedRound, reveal: Reveal) -> bytes:
         body = ScoreReveal(record.task_id, record.round, reveal.site, reveal.salt, keccak(reveal.scores))

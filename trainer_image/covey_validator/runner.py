@@ -399,6 +399,7 @@ class Runner:
             scores=scores,
             reveals=[_reveal(message) for message in counted],
             rewards=dict(verdict.book.credited),
+            ledger=verdict.book.ledger(),
             loss_nano=verdict.loss,
         )
         assert self._keeping is not None

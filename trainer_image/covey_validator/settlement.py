@@ -123,7 +123,7 @@ class Settler:
 
     async def _post(self, wallet: Wallet, record: CertifiedRound) -> None:
         node = self._node
-        receipt = await wallet.post_result(record.result, node.signers.by_signer(record))
+        receipt = await wallet.post_result(record.result, record.ledger, node.signers.by_signer(record))
         _log.info("result of round %d is on chain (%s)", record.round, receipt.tx_hash or "by another participant")
         if receipt.tx_hash is not None:
             node.progress.transactions.append(("result", receipt.tx_hash))

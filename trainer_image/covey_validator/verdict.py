@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from covey_chain import penalties
 from covey_chain.merkle import RewardTree
 from covey_chain.types import RoundResult
 
@@ -85,6 +86,7 @@ def conclude(
         updates_root=roots[0],
         scores_root=roots[1],
         reward_root=RewardTree(book.credited, task_id).root,
+        penalties=penalties.digest(book.ledger()),
         total_reward=sum(book.credited.values()),
         accepted=accepted,
         last=last,

@@ -119,7 +119,7 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
     rewards = {planner.address: 120 * 10**18, other.address: 80 * 10**18}
     tree = RewardTree(rewards, task_id)
     result = RoundResult(
-        task_id, 4, 0, digest, bytes(32), bytes(32), tree.root, sum(rewards.values()), accepted=True, last=True
+        task_id, 4, 0, digest, *(bytes(32),) * 2, tree.root, bytes(32), sum(rewards.values()), accepted=True, last=True
     )
     for site in two_sites:
         report = {
@@ -141,7 +141,7 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
     secrets = [await cluster.get(SECRET, site.namespace, "wdbc-session") for site in two_sites]
     keys = [read_entry(secret, "session.key").decode() for secret in secrets]
     signatures = {Wallet(chain, key).address: sign(chain.domain, result, bytes.fromhex(key[2:])) for key in keys}
-    await Wallet(chain, node.keys[0]).post_result(result, signatures)
+    await Wallet(chain, node.keys[0]).post_result(result, b"", signatures)
     for site in two_sites:
         await cluster.condition(TASK, site.namespace, "wdbc", "Settled", "RewardClaimed", "True")
         await cluster.condition(TASK, site.namespace, "wdbc", "Succeeded", "AsExpected", "True")

@@ -34,7 +34,7 @@ TYPES = {
     ScoreCommit: "ScoreCommit(bytes32 taskId,uint64 round,address site,bytes32 commitment)",
     ScoreReveal: "ScoreReveal(bytes32 taskId,uint64 round,address site,bytes32 salt,bytes32 scoresHash)",
     RoundResult: "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,"
-    "bytes32 scoresRoot,bytes32 rewardRoot,uint256 totalReward,bool accepted,bool last)",
+    "bytes32 scoresRoot,bytes32 rewardRoot,bytes32 penalties,uint256 totalReward,bool accepted,bool last)",
     RollCall: "RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)",
     AuditVerdict: "AuditVerdict(bytes32 taskId,uint64 round,address member,bytes32 holdoutRoot,bytes32 beacon,"
     "bool authentic,bytes32 findings)",

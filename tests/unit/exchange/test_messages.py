@@ -33,7 +33,7 @@ bodies = st.one_of(
     st.builds(Vote, hashes, u64, u8, u32, u8, hashes, addresses),
     st.builds(ScoreCommit, hashes, u64, addresses, hashes),
     st.builds(ScoreReveal, hashes, u64, addresses, hashes, hashes),
-    st.builds(RoundResult, hashes, u64, u32, hashes, hashes, hashes, hashes, u256, st.booleans(), st.booleans()),
+    st.builds(RoundResult, hashes, u64, u32, *[hashes] * 5, u256, st.booleans(), st.booleans()),
     st.builds(RollCall, hashes, u32, addresses, hashes),
 )
 
@@ -74,7 +74,7 @@ def test_a_message_of_a_participant_is_verified(sites: list[Site], roster: Roste
 
 
 def test_a_result_names_no_site_and_its_signer_is_found(sites: list[Site], roster: Roster) -> None:
-    result = RoundResult(TASK, 1, 0, bytes(32), bytes(32), bytes(32), bytes(32), 10**24, True, False)
+    result = RoundResult(TASK, 1, 0, *(bytes(32),) * 5, 10**24, True, False)
     first, second = (roster.verify(site.seal(result)) for site in sites)
     assert (first.site, second.site) == (sites[0].address, sites[1].address)
     assert first.digest == second.digest
@@ -84,7 +84,7 @@ def test_a_result_names_no_site_and_its_signer_is_found(sites: list[Site], roste
 def test_who_may_not_say_it_is_refused_by_kind(tmp_path: Path, sites: list[Site], roster: Roster) -> None:
     first, second = sites
     stranger = Site.make(tmp_path, "stranger")
-    result = RoundResult(TASK, 1, 0, bytes(32), bytes(32), bytes(32), bytes(32), 0, True, False)
+    result = RoundResult(TASK, 1, 0, *(bytes(32),) * 5, 0, True, False)
     good = first.seal(vote(first))
     high_s = Envelope(good.body, good.signature[:32] + b"\xff" * 32 + good.signature[64:])
     cases: list[tuple[Envelope, type[ExchangeError]]] = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from covey_validator.incentives.book import Book, in_order, no_less
+from covey_chain.penalties import decode
+from covey_validator.incentives.book import Book, no_less
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.terms import NO_APPEALS, Rule
@@ -86,7 +87,9 @@ def test_an_epoch_needs_inner_products():
 
 def test_penalties_have_the_places_of_the_contract():
     book = play([facts({**HELPFUL, D: 9 * NANO // 10})] * 2)[-1]
-    assert [place for place, _ in in_order(book.penalties(), (D, A, B, C))] == [0]
+    assert decode(book.ledger()) == list(book.penalties().values())
+    assert [penalty.place for penalty in replace(book, places=(A, D, B, C)).penalties().values()] == [1]
+    assert play([facts(HELPFUL)] * 2)[-1].ledger() == b""
 
 
 rounds = st.lists(

@@ -209,7 +209,7 @@ def test_an_update_that_only_the_proposer_has_is_fetched():
 
 def test_a_result_that_others_certified_without_us_calls_for_catching_up():
     state = began()
-    other = RoundResult(state.setting.task_id, 1, 0, b"\x05" * 32, bytes(32), bytes(32), bytes(32), 0, True, False)
+    other = RoundResult(state.setting.task_id, 1, 0, b"\x05" * 32, *(bytes(32),) * 4, 0, True, False)
     asked: list[Action] = []
     for site in SITES:
         state, actions = machine.step(state, Heard(signed(site, other)))

@@ -430,6 +430,7 @@ class RoundResult(_message.Message):
     UPDATES_ROOT_FIELD_NUMBER: _builtins.int
     SCORES_ROOT_FIELD_NUMBER: _builtins.int
     REWARD_ROOT_FIELD_NUMBER: _builtins.int
+    PENALTIES_FIELD_NUMBER: _builtins.int
     TOTAL_REWARD_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
@@ -440,6 +441,7 @@ class RoundResult(_message.Message):
     updates_root: _builtins.bytes
     scores_root: _builtins.bytes
     reward_root: _builtins.bytes
+    penalties: _builtins.bytes
     total_reward: _builtins.bytes
     accepted: _builtins.bool
     last: _builtins.bool
@@ -453,13 +455,14 @@ class RoundResult(_message.Message):
         updates_root: _builtins.bytes = ...,
         scores_root: _builtins.bytes = ...,
         reward_root: _builtins.bytes = ...,
+        penalties: _builtins.bytes = ...,
         total_reward: _builtins.bytes = ...,
         accepted: _builtins.bool = ...,
         last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "epoch", b"epoch", "last", b"last", "model_digest", b"model_digest", "reward_root", b"reward_root", "round", b"round", "scores_root", b"scores_root", "task_id", b"task_id", "total_reward", b"total_reward", "updates_root", b"updates_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "epoch", b"epoch", "last", b"last", "model_digest", b"model_digest", "penalties", b"penalties", "reward_root", b"reward_root", "round", b"round", "scores_root", b"scores_root", "task_id", b"task_id", "total_reward", b"total_reward", "updates_root", b"updates_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,8 +7,11 @@ taken back; a member from which something is held is credited no more until it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+
+from covey_chain.penalties import encode
+from covey_chain.types import Penalty
 
 from covey_validator.incentives import rule as rules
 from covey_validator.incentives.geometry import Gram
@@ -21,23 +24,6 @@ _CREDITED_AT_ONCE = 2  # one part in so many; the rest waits for the final direc
 
 
 @dataclass(frozen=True)
-class Penalty:
-    """What a task has cost one member of its stake until now, in base units.
-
-    Attributes:
-        held: provisional, and still to come back or to be slashed.
-        slashed: for good.
-        removed: whether its updates and scores count no more.
-        appealing: whether what is held waits for an appeal, which may be filed or is open.
-    """
-
-    held: int
-    slashed: int
-    removed: bool
-    appealing: bool
-
-
-@dataclass(frozen=True)
 class Book:
     """The rule's memory of one task.
 
@@ -45,6 +31,7 @@ class Book:
         state: accounts of all members.
         bounty: base units.
         rounds: of the task.
+        places: members as the contract lists them.
         credited: member -> reward until now, in base units; never shrinks.
         epoch: facts of the rounds since the last epoch was closed.
         decisions: member -> what the newest epoch meant for it.
@@ -55,6 +42,7 @@ class Book:
     state: State
     bounty: int
     rounds: int
+    places: tuple[str, ...]
     credited: Mapping[str, int]
     epoch: tuple[RoundFacts, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
@@ -63,8 +51,8 @@ class Book:
 
     @classmethod
     def open(cls, rule: Rule, stakes: Mapping[str, int], bounty: int, rounds: int) -> Book:
-        """Before the first round."""
-        return cls(State.start(rule, stakes), bounty, rounds, dict.fromkeys(stakes, 0))
+        """Before the first round; `stakes` in the order in which the contract lists the participants."""
+        return cls(State.start(rule, stakes), bounty, rounds, tuple(stakes), dict.fromkeys(stakes, 0))
 
     @property
     def active(self) -> frozenset[str]:
@@ -120,14 +108,19 @@ class Book:
         return credited if sum(credited.values()) <= self.bounty else dict(self.credited)
 
     def penalties(self) -> dict[str, Penalty]:
-        """Every member that was ever penalised -> what that comes to now."""
+        """Every member that was ever penalised -> what that comes to now, in the order of their places."""
         found = {}
-        for site in sorted(self.touched):
-            account = self.state.accounts[site]
-            end = self.settled.get(site)
-            held, slashed = (end.pending, end.slashed) if end else (account.held, account.burnt)
-            found[site] = Penalty(held, slashed, account.removed is not None, end is not None and held > 0)
+        for place, site in enumerate(self.places):
+            if site in self.touched:
+                account, end = self.state.accounts[site], self.settled.get(site)
+                held, slashed = (end.pending, end.slashed) if end else (account.held, account.burnt)
+                removed, waits = account.removed is not None, end is not None and held > 0
+                found[site] = Penalty(place, removed, waits, held, slashed)
         return found
+
+    def ledger(self) -> bytes:
+        """The same as the contract reads it."""
+        return encode(list(self.penalties().values()))
 
     def words(self, site: str) -> str:
         """What became of a member's stake and reward, and why; empty before the first epoch has ended."""
@@ -155,8 +148,3 @@ def no_less(pool: int, wanted: Mapping[str, int], floor: Mapping[str, int]) -> d
 
 def _sum(of: Mapping[str, int], sites: Iterable[str]) -> int:
     return sum(of[site] for site in sites)
-
-
-def in_order(penalties: Mapping[str, Penalty], places: Sequence[str]) -> list[tuple[int, Penalty]]:
-    """Penalties by the places of their members in the contract's list of participants, ascending."""
-    return [(place, penalties[site]) for place, site in enumerate(places) if site in penalties]
