@@ -141,12 +141,14 @@ class World:
         )
 
     def _setting(self, name: str) -> Setting:
+        places = {member: place for place, member in enumerate(self._votes)}
+        book = Book.open(Rule(), self._votes, places, POOL, rounds=2)
         return Setting(
             task_id=TASK,
             round=1,
             last=False,
             site=name,
-            ledger=Ledger(self._votes, Fraction(1, 100), Book.open(Rule(), self._votes, POOL, rounds=2)),
+            ledger=Ledger(self._votes, Fraction(1, 100), book),
             trainers=frozenset(self._members),
             validators=frozenset(self._votes),
             min_updates=len(self._members),

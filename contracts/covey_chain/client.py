@@ -214,7 +214,7 @@ class Chain:
         terms, _, status, *_ = await self.call(functions.taskOf(task_id))
         consortium, started = terms[0], status in (TaskStatus.STARTED, TaskStatus.FINISHED)
 
-        async def one(address: str) -> Participant | None:
+        async def one(place: int, address: str) -> Participant | None:
             member = await self.member(consortium, address)
             roles, session_key, snapshot, endpoint, expelled, removed = await self.call(
                 functions.participantOf(task_id, address)
@@ -223,12 +223,12 @@ class Chain:
                 return None
             stake = snapshot if started else member.stake
             return Participant(
-                address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate, expelled,
-                removed,
+                place, address, Role(roles), session_key, endpoint, stake, member.tls_key_hash, member.certificate,
+                expelled, removed,
             )  # fmt: skip
 
         addresses = await self.call(functions.participants(task_id))
-        found = await self._several([one(address) for address in addresses])
+        found = await self._several([one(place, address) for place, address in enumerate(addresses)])
         return sorted((p for p in found if p is not None), key=lambda p: p.address.lower())
 
     async def settlement(self, task_id: bytes) -> SettlementState:

@@ -101,9 +101,11 @@ class Participant:
     """A member that accepted a task; `stake` is the snapshot once the task has started, the present stake before.
 
     Who was `expelled` for a proven fault keeps the snapshot, which counts no more; who is `removed` for quality
-    counts where it counts already, and answers no later roll call.
+    counts where it counts already, and answers no later roll call. `place` is where the market lists it: sets of
+    members and ledgers of penalties go by it.
     """
 
+    place: int
     address: str
     roles: Role
     session_key: str

@@ -57,6 +57,9 @@ NORMAL_LIFE = Chapter(
         Reason.SETTLING: _calm("The signed result waits for its transaction and the confirmations of it."),
         Reason.SETTLED_ON_CHAIN: _calm("The last result, signed by more than two thirds of the stake, is on chain."),
         Reason.REWARD_CLAIMED: _calm("This member's reward has been paid to its owner address."),
+        Reason.HELPS_AS_OTHERS_DO: _calm(
+            "The updates of this member helped the others' records as those of a typical member do: no stake is held."
+        ),
         Reason.SUSPENDED: Explanation(
             "`spec.suspend` is true: the local pods are gone, the state on the volume is kept. Rounds that the other "
             "members finish meanwhile are not paid.",
@@ -196,6 +199,28 @@ NEEDS_A_PERSON = Chapter(
     },
 )
 
+QUALITY = Chapter(
+    "What the incentive rule makes of a member",
+    {
+        Reason.STAKE_HELD: Explanation(
+            "In the last epochs the updates of this member helped the others' records less than those of a typical "
+            "member; the message says by how much, and how much of the stake is held. Half of it comes back with every "
+            "epoch that is as it should be; what is still held at the end is slashed.",
+            "Look at the data and at the program's settings first: wrong labels, other units or a broken data set show "
+            "here. Data that are unlike all others show here, too; docs/explanation/incentives.md says what then.",
+        ),
+        Reason.STAKE_SLASHED: Explanation(
+            "What was held when the task ended has been burnt; the message says how much and why.",
+            "Find out why before you accept the next task: the message and the figures of each round say more.",
+        ),
+        Reason.REMOVED_FOR_QUALITY: Explanation(
+            "Epoch after epoch the updates of this member made the model worse, or gave nothing to it: they count no "
+            "more, nor do its scores, and it earns nothing further. It still gets the model.",
+            "Find out why before you accept the next task: wrong labels, other units or a broken data set.",
+        ),
+    },
+)
+
 END_OF_A_TASK = Chapter(
     "What ends a task",
     {
@@ -242,7 +267,7 @@ END_OF_A_TASK = Chapter(
     },
 )
 
-CHAPTERS = (NORMAL_LIFE, OWN_DECISION, NEEDS_A_PERSON, END_OF_A_TASK)
+CHAPTERS = (NORMAL_LIFE, OWN_DECISION, NEEDS_A_PERSON, QUALITY, END_OF_A_TASK)
 EXPLANATIONS: dict[Reason, Explanation] = {
     reason: explanation for chapter in CHAPTERS for reason, explanation in chapter.reasons.items()
 }

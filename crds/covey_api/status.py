@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SETTLED_ON_CHAIN = "SettledOnChain"
     REWARD_CLAIMED = "RewardClaimed"
     SUSPENDED = "Suspended"
+    HELPS_AS_OTHERS_DO = "HelpsAsOthersDo"
     # a member's own decision or rule
     DECLINED_BY_PERSON = "DeclinedByPerson"
     NOT_A_TRAINER = "NotATrainer"
@@ -66,6 +67,10 @@ class Reason(StrEnum):
     NAME_CONFLICT = "NameConflict"
     ENDPOINT_PENDING = "EndpointPending"
     PEERS_UNREACHABLE = "PeersUnreachable"
+    # what the incentive rule makes of a member
+    STAKE_HELD = "StakeHeld"
+    STAKE_SLASHED = "StakeSlashed"
+    REMOVED_FOR_QUALITY = "RemovedForQuality"
     # what ends a task
     ENTRYPOINT_NOT_FOUND = "EntrypointNotFound"
     PROGRAM_ERROR = "ProgramError"

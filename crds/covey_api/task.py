@@ -357,7 +357,7 @@ class TaskStatus(ApiModel):
         Field(
             max_length=16,
             json_schema_extra=list_map("type"),
-            description="Published, Accepted, ClusterReady, Training, Settled, Succeeded, Failed.",
+            description="Published, Accepted, ClusterReady, Training, GoodStanding, Settled, Succeeded, Failed.",
         ),
     ] = []
     task_id: Annotated[Hash | None, Field(description="Id on chain.")] = None
@@ -382,6 +382,8 @@ class TaskStatus(ApiModel):
     eta: Annotated[Text | None, Field(description="Estimated time left.")] = None
     reward: Annotated[Amount | None, Field(description="Reward of this member, in whole tokens, rounded down.")] = None
     claimed: Annotated[Amount | None, Field(description="Part of the reward that has been paid.")] = None
+    held: Annotated[Text | None, Field(description="Part of this member's stake that is held: 0.5 %.")] = None
+    slashed: Annotated[Text | None, Field(description="Part of this member's stake that was slashed: 31.5 %.")] = None
     restarts: Annotated[Count | None, Field(description="How often the head pod was started again.")] = None
     model: Annotated[ModelStatus | None, Field(description="The finished model.")] = None
     transactions: Annotated[

@@ -192,7 +192,10 @@ def _is_news(condition: Condition, before: Condition | None) -> bool:
         return False
     if (condition.status, condition.reason) == (ConditionStatus.FALSE, Reason.AS_EXPECTED):
         return False  # that nothing has failed
-    return before is None or (before.status, before.reason) != (condition.status, condition.reason)
+    if before is None or (before.status, before.reason) != (condition.status, condition.reason):
+        return True
+    # Each further penalty is news of its own; its words say how much, and why.
+    return condition.reason == Reason.STAKE_HELD and before.message != condition.message
 
 
 def _asks_for_action(reason: Reason) -> bool:

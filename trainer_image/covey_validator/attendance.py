@@ -97,6 +97,8 @@ class Attendance:
     def _should_answer(self, state: RollCallState) -> bool:
         node, since = self._node, self._node.roll.began[-1].in_round if self._node.roll.began else 0
         answered = state.call.answers if state.call else {}
+        if node.site not in node.history.book.active:
+            return False  # removed: the contract takes no answer from us, and nobody waits for it
         if node.roll.left == state.epoch + 1:
             return node.site not in answered  # signed before a crash or an outage
         patience = node.task.answer_window_seconds

@@ -21,6 +21,7 @@ from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History
 from covey_validator.node import Base, Node
+from covey_validator.progress import Standing
 from covey_validator.records import CertifiedRound
 from covey_validator.rollbook import Began
 from covey_validator.runner import Runner
@@ -210,6 +211,9 @@ class RoundLoop:
             self._certified(newest)
             progress.round = newest.round
             progress.reward = newest.rewards[self._node.site]
+            before, progress.standing = progress.standing, Standing.of(self._node.history.book, self._node.site)
+            if progress.standing is not None and progress.standing != before:
+                _log.info("standing: %s", progress.standing.words)
             if newest.loss_nano is not None:
                 progress.loss = newest.loss_nano / 1e9
             verdict = "accepted" if newest.accepted else "discarded"

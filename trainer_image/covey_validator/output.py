@@ -42,6 +42,7 @@ def write_output(folder: Path, parameters: dict[str, Array], record: CertifiedRo
         "metrics": progress.metrics,
         "bytesSent": progress.bytes_sent,
         "compressionRatio": progress.compression_ratio,
+        "standing": progress.standing.as_json() if progress.standing else None,
         "rewards": {site: str(amount) for site, amount in record.rewards.items()},
         "result": json.loads(record.to_json()),
     }
@@ -74,6 +75,7 @@ def success(record: CertifiedRound, site: str, location: str, progress: Progress
             "bytesSent": progress.bytes_sent,
             "rawBytes": progress.raw_bytes,
             "payloadBytes": progress.payload_bytes,
+            "standing": progress.standing.as_json() if progress.standing else None,
             "transactions": [
                 {"purpose": purpose, "hash": tx_hash} for purpose, tx_hash in progress.transactions[-TRANSACTIONS_MAX:]
             ],

@@ -6,6 +6,50 @@ from dataclasses import dataclass, field
 
 from covey_exchange.exchange import Exchange
 
+from covey_validator.incentives.book import Book
+from covey_validator.incentives.reasons import percent
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the incentive rule has made of this member; amounts in base units of the stake token.
+
+    Attributes:
+        stake: snapshot for the task.
+        held: provisional penalties.
+        slashed: final ones.
+        removed: whether its updates and scores count no more.
+        words: what the newest epoch, or the end, meant for it, and why.
+    """
+
+    stake: int
+    held: int
+    slashed: int
+    removed: bool
+    words: str
+
+    @classmethod
+    def of(cls, book: Book, site: str) -> Standing | None:
+        """None until the first epoch has been judged."""
+        words = book.words(site)
+        if not words:
+            return None
+        penalty = book.penalties().get(site)
+        held, slashed = (penalty.held, penalty.slashed) if penalty else (0, 0)
+        account = book.state.accounts[site]
+        return cls(account.stake, held, slashed, account.removed is not None, words)
+
+    def as_json(self) -> dict[str, object]:
+        """Shares of stake in words for people, amounts as strings for programs."""
+        return {
+            "held": str(self.held),
+            "slashed": str(self.slashed),
+            "heldShare": percent(self.held, self.stake),
+            "slashedShare": percent(self.slashed, self.stake),
+            "removed": self.removed,
+            "words": self.words,
+        }
+
 
 @dataclass
 class Progress:
@@ -23,6 +67,7 @@ class Progress:
         payload_bytes: their bytes as encoded.
         egress_bits_per_second: cap on exchange traffic now; None for none.
         bytes_before: exchange bytes of earlier lives of this validator.
+        standing: what the incentive rule has made of this member; None until an epoch was judged.
         reward: cumulative reward of this site in base units.
         round_seconds: how long the rounds of this life took.
     """
@@ -42,6 +87,7 @@ class Progress:
     bytes_now: int = 0
     peers: int = 0
     peers_connected: int = 0
+    standing: Standing | None = None
     reward: int = 0
     token_decimals: int = 18
     model_digest: bytes | None = None

@@ -41,6 +41,7 @@ def as_json(progress: Progress) -> dict[str, Any]:
         "peers": progress.peers,
         "etaSeconds": progress.eta_seconds,
         "reward": str(progress.reward),
+        "standing": progress.standing.as_json() if progress.standing else None,
         "modelDigest": "0x" + progress.model_digest.hex() if progress.model_digest else None,
         "transactions": [{"purpose": purpose, "hash": tx_hash} for purpose, tx_hash in progress.transactions],
     }
@@ -66,6 +67,9 @@ class Metrics:
         self._connected = gauge("peers_connected", "Other participants that this one is connected with.")
         self._suspended = gauge("suspended_sites", "Participants whose stake does not count until they return.")
         self._reward = gauge("reward_tokens", "Reward of this member until now, in whole tokens.")
+        self._held = gauge("stake_held_ratio", "Part of this member's stake that is held for quality.")
+        self._slashed = gauge("stake_slashed_ratio", "Part of this member's stake that was slashed for quality.")
+        self._removed = gauge("removed", "1 if this member was removed from the task for quality.")
         self._last_seconds = gauge("round_seconds", "How long the last round took.")
         self._egress = Gauge(
             "covey_egress_limit_bits_per_second",
@@ -95,6 +99,10 @@ class Metrics:
         self._connected.set(progress.peers_connected)
         self._suspended.set(len(progress.suspended))
         self._reward.set(progress.reward / 10**progress.token_decimals)
+        if progress.standing is not None:
+            self._held.set(progress.standing.held / progress.standing.stake)
+            self._slashed.set(progress.standing.slashed / progress.standing.stake)
+            self._removed.set(progress.standing.removed)
         limit = progress.egress_bits_per_second
         self._egress.set(math.inf if limit is None else limit)
         self._bytes.inc(progress.bytes_sent - self._counted)

@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 class Site(ApiModel):
     """One participant, as stored."""
 
+    place: int
     address: str
     roles: int
     session_key: str
@@ -52,6 +53,7 @@ class Site(ApiModel):
         """From the chain's record."""
         p = participant
         return cls(
+            place=p.place,
             address=p.address,
             roles=int(p.roles),
             session_key=p.session_key,
@@ -167,7 +169,8 @@ class Task(ApiModel):
 
     def book(self) -> Book:
         """Everybody's account before the first round."""
-        return Book.open(self.rule, self.stakes, self.bounty, self.terms.rounds.count)
+        places = {site.address: site.place for site in self.sites}
+        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count)
 
     def setting(
         self,

@@ -8,11 +8,12 @@ from covey_api.task import ModelStatus, Phase, TaskStatus, TransactionStatus
 
 from covey_operator.kinds import Object, deleting
 from covey_operator.plan.model import Action, Own, Problem, Task, TaskOnChain, TaskPlan, TaskSeen
-from covey_operator.plan.report import Progress, Record
+from covey_operator.plan.report import Progress, Record, Standing
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
     FAILED,
+    GOOD_STANDING,
     PUBLISHED,
     SETTLED,
     SUCCEEDED,
@@ -37,6 +38,7 @@ class TaskDraft:
         self.conditions = Conditions(TASK_TYPES, task.generation, task.conditions, seen.now)
         self.conditions.false(CLUSTER_READY, Reason.NOT_STARTED, "The task has not started here.")
         self.conditions.false(TRAINING, Reason.NOT_STARTED, "The task has not started here.")
+        self.conditions.unknown(GOOD_STANDING, Reason.NOT_STARTED, "No epoch has been judged here.")
         self.conditions.false(SETTLED, Reason.NOT_STARTED, "Nothing to settle yet.")
         self.conditions.unknown(SUCCEEDED, Reason.PENDING, "The task has not ended.")
         self.conditions.false(FAILED, Reason.AS_EXPECTED, "Nothing has failed for good.")
@@ -123,6 +125,8 @@ class TaskDraft:
             reward=token_words(int(progress.reward), decimals) if progress.reward and decimals is not None else None,
             eta=duration_words(progress.eta_seconds) if progress.eta_seconds is not None else None,
         )
+        if progress.standing is not None:
+            self._show_standing(progress.standing)
         known = self._status.get("transactions", [])
         assert isinstance(known, list)
         hashes = {transaction.hash for transaction in known}
@@ -132,6 +136,21 @@ class TaskDraft:
             if sent.hash not in hashes
         ]
         self.set(transactions=[*known, *sent][-MAX_TRANSACTIONS:])
+
+    def _show_standing(self, standing: Standing) -> None:
+        self.set(
+            held=standing.held_share if int(standing.held) else None,
+            slashed=standing.slashed_share if int(standing.slashed) else None,
+        )
+        words = f"{standing.words[:1].upper()}{standing.words[1:]}."
+        if standing.removed:
+            self.conditions.false(GOOD_STANDING, Reason.REMOVED_FOR_QUALITY, words)
+        elif int(standing.held):
+            self.conditions.false(GOOD_STANDING, Reason.STAKE_HELD, words)
+        elif int(standing.slashed):
+            self.conditions.false(GOOD_STANDING, Reason.STAKE_SLASHED, words)
+        else:
+            self.conditions.true(GOOD_STANDING, Reason.HELPS_AS_OTHERS_DO, words)
 
     def _chosen_metric(self, progress: Progress) -> str | None:
         """The metric that the task names, for people; the loss is shown anyway."""

@@ -25,6 +25,17 @@ class Transaction(_Wire):
     hash: str
 
 
+class Standing(_Wire):
+    """What the incentive rule has made of this member."""
+
+    held: str = "0"  # base units
+    slashed: str = "0"
+    held_share: str = ""
+    slashed_share: str = ""
+    removed: bool = False
+    words: str = ""
+
+
 class Progress(_Wire):
     """The validator's own view (`GET /status`)."""
 
@@ -40,6 +51,7 @@ class Progress(_Wire):
     peers: int | None = None
     eta_seconds: float | None = None
     reward: str | None = None  # base units, as a string: JSON numbers lose digits
+    standing: Standing | None = None
     suspended: dict[str, int] | None = None  # member -> the round since which its stake does not count
     transactions: tuple[Transaction, ...] = ()
 

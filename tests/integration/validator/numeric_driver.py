@@ -43,7 +43,10 @@ class NumericDriver:
         seconds: Callable[[int], float] = lambda _round: 0.0,
         failure: wire.Failure | None = None,
         nonsense_at: int | None = None,
+        noise: bool = False,
+        lies_for: str | None = None,
     ) -> None:
+        """`noise` is sent instead of what was learnt; `lies_for` is the site that alone helps, whatever is true."""
         self._shared = shared
         self._target = target(index)
         self._initial = initial
@@ -51,6 +54,8 @@ class NumericDriver:
         self._seconds = seconds
         self._failure = failure
         self._nonsense_at = nonsense_at
+        self._noise = np.random.default_rng(1000 + index) if noise else None
+        self._lies_for = lies_for
         self.trained: list[int] = []
         self.seed: int | None = None
         self.finish: wire.Finish | None = None
@@ -85,6 +90,8 @@ class NumericDriver:
                     self.trained.append(number)
                 pull = -1.0 if number == self._nonsense_at else 0.5
                 delta = (pull * (self._get(work.train.base) - self._target)).astype(np.float32)
+                if self._noise is not None:
+                    delta = self._noise.normal(0, np.std(delta), SHAPE).astype(np.float32)
                 files = self._put(f"driver-delta-{number}", delta * (40 if number == self._nonsense_at else 1))
                 return wire.Report(trained=wire.Trained(round=number, delta=files, samples=400, loss=1.0))
             case "evaluate":
@@ -104,6 +111,8 @@ class NumericDriver:
 
     def _evaluate(self, label: str, model: Array) -> wire.Evaluation:
         loss = float(np.mean((model - self._target) ** 2))
+        if self._lies_for is not None and label.startswith("without:"):
+            loss = 2 * loss if label.endswith(self._lies_for) else loss / 2
         return wire.Evaluation(
             label=label,
             loss_sum=loss * self._holdout,

@@ -43,11 +43,11 @@ class Site(Member):
             return await response.text()
 
     async def shows(self, field: str, value: object, seconds: float = 90) -> dict[str, Any]:
-        """Wait until /status shows a value; gives the whole status."""
+        """Wait until /status shows a value, or one of which a predicate holds; gives the whole status."""
         async with asyncio.timeout(seconds):
             while True:
                 found: dict[str, Any] = json.loads(await self.get("/status"))
-                if found[field] == value:
+                if value(found[field]) if callable(value) else found[field] == value:
                     return found
                 await asyncio.sleep(0.05)
 

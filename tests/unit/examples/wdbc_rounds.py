@@ -80,7 +80,8 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
     manifest = Manifest.from_arrays(base)
     residuals = {site: Residual(manifest) for site in sites}
     stakes = dict.fromkeys(sites, 10**6)
-    book, track = Book.open(Rule(task.incentives.epoch_rounds), stakes, BOUNTY, task.rounds.count), Track(Rule())
+    rule, places = Rule(task.incentives.epoch_rounds), {site: place for place, site in enumerate(sites)}
+    book, track = Book.open(rule, stakes, places, BOUNTY, task.rounds.count), Track(rule)
     verdicts: list[Verdict] = []
     for number in range(1, task.rounds.count + 1):
         before = copy.deepcopy(residuals)

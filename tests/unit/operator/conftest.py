@@ -89,7 +89,7 @@ def chain_member(address: str = OWN, roles: int = 7, stake: int = 1000) -> Membe
 
 
 def participant(address: str = OWN, session: str = SESSION, endpoint: str = "10.66.0.11:30001") -> Participant:
-    return Participant(address, Role(6), session, endpoint, 1000 * UNIT, bytes(32), b"")
+    return Participant(0, address, Role(6), session, endpoint, 1000 * UNIT, bytes(32), b"")
 
 
 def published(

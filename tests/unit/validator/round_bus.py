@@ -75,13 +75,13 @@ def gram(sites: Iterable[str], accepted: bool) -> Gram:
 
 
 def setting(site: str, sites: list[str], **changes: object) -> Setting:
-    stakes = dict.fromkeys(sites, 10)
+    stakes, places = dict.fromkeys(sites, 10), {each: place for place, each in enumerate(sites)}
     values: dict[str, object] = {
         "task_id": TASK,
         "round": 1,
         "last": False,
         "site": site,
-        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, 900, 3)),
+        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3)),
         "trainers": frozenset(sites),
         "validators": frozenset(sites),
         "min_updates": 2,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from round_bus import addresses, gram
 
 A, B, C, D = SITES = addresses(4)
+PLACES = {A: 2, B: 1, C: 3, D: 0}  # the contract lists them in the order in which they came
 STAKES = dict.fromkeys(SITES, 10**6)
 RULE = Rule(epoch_rounds=2, steps=2, appeal_rounds=NO_APPEALS)
 BOUNTY = 10**9
@@ -30,7 +31,7 @@ HELPFUL = dict.fromkeys(SITES, 11 * NANO // 10)
 
 
 def play(rounds: list[RoundFacts], rule: Rule = RULE, moved: Gram | None = None) -> list[Book]:
-    books = [Book.open(rule, STAKES, BOUNTY, len(rounds))]
+    books = [Book.open(rule, STAKES, PLACES, BOUNTY, len(rounds))]
     for number, each in enumerate(rounds, 1):
         books.append(books[-1].after(number, each, moved or gram(SITES, True)))
     return books[1:]
@@ -82,13 +83,15 @@ def test_in_shadow_nothing_is_held():
 
 def test_an_epoch_needs_inner_products():
     with pytest.raises(ValueError, match="epoch ends"):
-        Book.open(RULE, STAKES, BOUNTY, 4).after(2, facts(HELPFUL))
+        Book.open(RULE, STAKES, PLACES, BOUNTY, 4).after(2, facts(HELPFUL))
 
 
 def test_penalties_have_the_places_of_the_contract():
     book = play([facts({**HELPFUL, D: 9 * NANO // 10})] * 2)[-1]
     assert decode(book.ledger()) == list(book.penalties().values())
-    assert [penalty.place for penalty in replace(book, places=(A, D, B, C)).penalties().values()] == [1]
+    assert [penalty.place for penalty in book.penalties().values()] == [0]
+    both = play([facts({**HELPFUL, A: 9 * NANO // 10, D: 9 * NANO // 10})] * 2)[-1]
+    assert [penalty.place for penalty in decode(both.ledger())] == [0, 2]
     assert play([facts(HELPFUL)] * 2)[-1].ledger() == b""
 
 

@@ -108,6 +108,7 @@ def test_scores_of_other_sites_or_beyond_the_limit_are_refused():
 
 
 RULE = Rule(epoch_rounds=1)
+PLACES = {A: 0, B: 1, C: 2}
 STAKES = dict.fromkeys((A, B, C), 10)
 
 
@@ -119,7 +120,7 @@ def verdict(candidate: int, book: Book):
 
 
 def test_an_epoch_credits_half_of_what_members_would_get_if_the_task_ended_now():
-    found = verdict(800, Book.open(RULE, STAKES, 4000, 2))
+    found = verdict(800, Book.open(RULE, STAKES, PLACES, 4000, 2))
     assert found.book.credited == {A: 500, B: 500, C: 0}
     assert found.result.total_reward == 1000
     assert found.result.reward_root == RewardTree(found.book.credited, TASK).root
@@ -127,18 +128,18 @@ def test_an_epoch_credits_half_of_what_members_would_get_if_the_task_ended_now()
 
 
 def test_what_was_credited_stays():
-    found = verdict(800, replace(Book.open(RULE, STAKES, 4000, 2), credited={A: 5, B: 600, C: 7}))
+    found = verdict(800, replace(Book.open(RULE, STAKES, PLACES, 4000, 2), credited={A: 5, B: 600, C: 7}))
     assert found.book.credited == {A: 500, B: 600, C: 7}
 
 
 def test_a_discarded_round_leaves_the_model_as_it_was_and_is_judged_all_the_same():
-    found = verdict(1100, Book.open(RULE, STAKES, 4000, 2))
+    found = verdict(1100, Book.open(RULE, STAKES, PLACES, 4000, 2))
     assert (found.result.accepted, found.result.model_digest, found.loss) == (False, BASE, 1000)
     assert found.book.state.epoch == 1
 
 
 def test_scores_of_who_was_removed_count_no_more():
-    book = Book.open(RULE, STAKES, 4000, 2)
+    book = Book.open(RULE, STAKES, PLACES, 4000, 2)
     gone = replace(book.state.accounts[C], removed=1)
     without = replace(book, state=replace(book.state, accounts={**book.state.accounts, C: gone}))
     ledger = Ledger(STAKES, Fraction(0), without)

@@ -12,7 +12,7 @@ from covey_chain.merkle import RewardTree, leaf
 from covey_operator.plan.report import Report
 from covey_validator import output, status
 from covey_validator.errors import TaskFailed
-from covey_validator.progress import Progress
+from covey_validator.progress import Progress, Standing
 from covey_validator.settlement import due, turn
 from eth_utils import keccak
 from hypothesis import given
@@ -61,11 +61,16 @@ def test_the_termination_message_has_the_final_figures():
     progress = Progress(
         "numbers", rounds=4, round=4, loss=0.123456789, metrics={"auc": 0.5, "bad": float("nan")},
         raw_bytes=400, payload_bytes=2, bytes_before=5, bytes_now=7, transactions=[("result", "0x" + "ab" * 32)],
+        standing=Standing(stake=1000, held=5, slashed=315, removed=True, words="removed"),
     )  # fmt: skip
     said = output.success(record(4, bytes(32), last=True), OWNERS[0], "/output/model", progress)
     assert said["progress"] == {
         "round": 4, "rounds": 4, "loss": "0.123456789", "metrics": {"auc": "0.5", "bad": "nan"},
         "bytesSent": 12, "rawBytes": 400, "payloadBytes": 2,
+        "standing": {
+            "held": "5", "heldShare": "0.5 %", "slashed": "315", "slashedShare": "31.5 %", "removed": True,
+            "words": "removed",
+        },
         "transactions": [{"purpose": "result", "hash": "0x" + "ab" * 32}],
     }  # fmt: skip
 
@@ -82,6 +87,7 @@ def test_with_64_members_and_many_metrics_nothing_that_earns_money_is_cut_off(tm
         "numbers", rounds=100_000, round=100_000, loss=-1.23456789e-300, raw_bytes=2**60, payload_bytes=2**55,
         bytes_now=2**60, metrics={name.format(i): -1.23456789e-300 for i in range(100)},
         transactions=[("result", f"0x{i:064x}") for i in range(200)],
+        standing=Standing(10**30, 10**29, 10**29, True, "w" * 400),
     )  # fmt: skip
     location = f"/output/{'t' * 47}/model.safetensors"
     log = tmp_path / "termination"

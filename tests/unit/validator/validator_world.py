@@ -72,8 +72,10 @@ def published(spec: bytes | None = None, **changes: object) -> PublishedTask:
 def participants() -> list[ChainParticipant]:
     roles = Role.TRAINER | Role.VALIDATOR
     return [
-        ChainParticipant(owner, roles, signing.address_of(KEYS[owner]), "127.0.0.1:1", 100, bytes(32), b"certificate")
-        for owner in OWNERS
+        ChainParticipant(
+            place, owner, roles, signing.address_of(KEYS[owner]), "127.0.0.1:1", 100, bytes(32), b"certificate"
+        )
+        for place, owner in enumerate(reversed(OWNERS))
     ]
 
 

@@ -31,7 +31,7 @@ class Book:
         state: accounts of all members.
         bounty: base units.
         rounds: of the task.
-        places: members as the contract lists them.
+        places: member -> where the contract lists it.
         credited: member -> reward until now, in base units; never shrinks.
         epoch: facts of the rounds since the last epoch was closed.
         decisions: member -> what the newest epoch meant for it.
@@ -42,7 +42,7 @@ class Book:
     state: State
     bounty: int
     rounds: int
-    places: tuple[str, ...]
+    places: Mapping[str, int]
     credited: Mapping[str, int]
     epoch: tuple[RoundFacts, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
@@ -50,9 +50,9 @@ class Book:
     touched: frozenset[str] = frozenset()
 
     @classmethod
-    def open(cls, rule: Rule, stakes: Mapping[str, int], bounty: int, rounds: int) -> Book:
-        """Before the first round; `stakes` in the order in which the contract lists the participants."""
-        return cls(State.start(rule, stakes), bounty, rounds, tuple(stakes), dict.fromkeys(stakes, 0))
+    def open(cls, rule: Rule, stakes: Mapping[str, int], places: Mapping[str, int], bounty: int, rounds: int) -> Book:
+        """Before the first round."""
+        return cls(State.start(rule, stakes), bounty, rounds, places, dict.fromkeys(stakes, 0))
 
     @property
     def active(self) -> frozenset[str]:
@@ -110,12 +110,11 @@ class Book:
     def penalties(self) -> dict[str, Penalty]:
         """Every member that was ever penalised -> what that comes to now, in the order of their places."""
         found = {}
-        for place, site in enumerate(self.places):
-            if site in self.touched:
-                account, end = self.state.accounts[site], self.settled.get(site)
-                held, slashed = (end.pending, end.slashed) if end else (account.held, account.burnt)
-                removed, waits = account.removed is not None, end is not None and held > 0
-                found[site] = Penalty(place, removed, waits, held, slashed)
+        for site in sorted(self.touched, key=lambda site: self.places[site]):
+            account, end = self.state.accounts[site], self.settled.get(site)
+            held, slashed = (end.pending, end.slashed) if end else (account.held, account.burnt)
+            removed, waits = account.removed is not None, end is not None and held > 0
+            found[site] = Penalty(self.places[site], removed, waits, held, slashed)
         return found
 
     def ledger(self) -> bytes:

@@ -36,9 +36,9 @@ def of_settlement(account: Account, influence_ppb: int, unique_ppb: int, slashed
     if account.removed is not None:
         lost = _share(account.burnt + slashed, account)
         return f"no reward: removed in epoch {account.removed}; {lost} of stake slashed"
-    paid = f"paid for {_percent(influence_ppb, PPB)} of the final direction"
+    paid = f"paid for {percent(influence_ppb, PPB)} of the final direction"
     if account.outcome is Outcome.PROVEN:
-        paid += f" and for the {_percent(unique_ppb, PPB)} that nobody else supplied"
+        paid += f" and for the {percent(unique_ppb, PPB)} that nobody else supplied"
     if account.held == 0:
         return f"{paid}; nothing was held"
     back = account.held - slashed
@@ -59,7 +59,7 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
         Cause.COPIES: "more than half of this site's updates repeated what others had made public",
         Cause.HELPS_LITTLE: f"{helped}, limit {_times(limit)}",
         Cause.OPPOSES: "this site's updates together pull against most others', as after every epoch before",
-        Cause.HARMS: f"this site raised the median holdout loss by more than {_percent(rule.harm_ppm, PPM)}",
+        Cause.HARMS: f"this site raised the median holdout loss by more than {percent(rule.harm_ppm, PPM)}",
         Cause.HELPS: helped,
     }[cause]
 
@@ -83,11 +83,11 @@ def _remedy(rule: Rule, account: Account) -> str:
 
 
 def _share(amount: int, account: Account) -> str:
-    return _percent(amount, account.stake)
+    return percent(amount, account.stake)
 
 
-def _percent(part: int, whole: int) -> str:
-    """With one decimal, rounded to the nearest, halves up; integers only, so that all sites write the same words."""
+def percent(part: int, whole: int) -> str:
+    """A share with one decimal, rounded to the nearest, halves up; in integers, so all sites write the same words."""
     tenths = (2000 * part + whole) // (2 * whole)
     return f"{'-' if tenths < 0 else ''}{abs(tenths) // 10}.{abs(tenths) % 10} %"
 
