@@ -17,10 +17,11 @@ import yaml
 from covey_api.quantity import duration_seconds, token_amount, token_units
 from covey_api.task import TaskSpec
 from covey_api.terms import TaskTerms
+from covey_chain.account import accounts
 from covey_chain.anvil import FUNDED_KEYS, AnvilMissingError, anvil
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
-from covey_chain.types import Participant, Role
+from covey_chain.types import Role
 from covey_chain.wallet import Wallet
 from covey_exchange.manifest import model_digest
 from covey_exchange.seed import task_seed
@@ -236,16 +237,18 @@ class _Simulation:
         agreed = digests == {settled.model_digest} and settled.last
         conserved = await self._money(chain, token, wallets) == before
         self.say(began, f"settled at round {settled.round} of {terms.rounds.count}; rewards claimed")
-        await self._print(chain, task_id, terms, models[0], reports)
+        await self._print(chain, task_id, terms, models[0], wallets)
         _verdict(agreed, f"the same model at all members and on chain: 0x{settled.model_digest.hex()}")
         _verdict(conserved, "no token was made or lost")
         return agreed and conserved
 
     async def _print(
-        self, chain: Chain, task_id: bytes, terms: TaskTerms, model: Parameters, reports: list[dict[str, Any]]
+        self, chain: Chain, task_id: bytes, terms: TaskTerms, model: Parameters, wallets: list[Wallet]
     ) -> None:
         members = {site.name: site.data for site in self.sites}
-        participants: dict[str, Participant] = {p.address: p for p in await chain.participants(task_id)}
+        published = await chain.task(task_id)
+        assert published is not None
+        books = await accounts(chain, published)
         test = self.records / "test"
         metric = terms.validation.metric if terms.validation.metric != "loss" else "auc"
         alone, together, pooled = baseline.compare(terms, task_seed(task_id), members, model, test)
@@ -257,22 +260,28 @@ class _Simulation:
             f"{metric} pooled",
             "sent",
             "ratio",
-            "reward",
-            "stake",
         ):
             table.add_column(heading, justify="left" if heading == "member" else "right")
-        for site, report in zip(self.sites, reports, strict=True):
+        ledger = Table(title="ledger, in whole tokens", title_justify="left")
+        for heading in ("member", "stake", "held", "refunded", "slashed", "earned", "net"):
+            ledger.add_column(heading, justify="left" if heading == "member" else "right")
+        for site, wallet in zip(self.sites, wallets, strict=True):
             status = site.last_status
-            stake = next(p.stake for p in participants.values() if p.endpoint == site.endpoint)
+            book = books[wallet.address]
             table.add_row(
                 site.name,
                 *(f"{e.metrics[metric]:.4f}" for e in (alone[site.name], together, pooled)),
                 f"{status.get('bytesSent', 0) / 1e6:.2f} MB",
                 f"{status.get('rawBytes', 0) / max(1, status.get('payloadBytes', 0)):.0f}x",
-                f"{float(token_amount(int(report['reward']), _DECIMALS)):.2f}",
-                token_amount(stake, _DECIMALS),
             )
+            amounts = (book.stake, book.held, book.refunded, book.slashed, book.earned, book.net)
+            ledger.add_row(site.name, *map(_tokens, amounts))
         console.print(table)
+        console.print(ledger)
+
+
+def _tokens(amount: int) -> str:
+    return f"{float(token_amount(amount, _DECIMALS)) if amount >= 0 else -float(token_amount(-amount, _DECIMALS)):.2f}"
 
 
 def _progress(states: list[dict[str, Any]], rounds: int) -> str:

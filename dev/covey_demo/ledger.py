@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from covey_chain import signing
+from covey_chain.account import Account, accounts
 from covey_chain.anvil import FUNDED_KEYS
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
@@ -25,23 +26,13 @@ FREE_WEI = 10 * 10**18
 
 
 @dataclass(frozen=True)
-class Account:
-    """Money of one member for one task, in base units of the token."""
-
-    address: str
-    balance: int
-    stake: int
-    reward: int
-
-
-@dataclass(frozen=True)
 class Books:
     """The end of a task as the chain has it.
 
     Attributes:
         task: as published.
         settled: the newest result.
-        accounts: name of the member -> its money.
+        accounts: name of the member -> its money in this task.
         supply: all tokens that were ever made.
         held: tokens of the members and the contracts together.
     """
@@ -60,7 +51,7 @@ class Books:
     @property
     def all_claimed(self) -> bool:
         """Whether the last result is there and its rewards are paid to the last unit."""
-        claimed = sum(account.reward for account in self.accounts.values())
+        claimed = sum(account.earned for account in self.accounts.values())
         return self.settled.last and claimed == self.settled.total_reward
 
 
@@ -125,30 +116,22 @@ async def books(state: DemoState, task_id: bytes) -> Books:
         task = await chain.task(task_id)
         if task is None:
             raise LookupError(f"task 0x{task_id.hex()} is not on chain")
-        accounts = {name: await _account(chain, state, task, address_of(key)) for name, key in state.keys.items()}
+        owners = {name: address_of(key) for name, key in state.keys.items()}
+        of_owner = await accounts(chain, task)
+        found = {name: of_owner[owner] for name, owner in owners.items() if owner in of_owner}
+        balances = [await chain.token_balance(state.token, owner) for owner in owners.values()]
         contracts = [
             await chain.token_balance(state.token, contract)
             for contract in (state.registry, state.market, state.settlement)
         ]
         supply = int(await chain.call(chain.token(state.token).functions.totalSupply()))
-        held = sum(account.balance for account in accounts.values()) + sum(contracts)
-        return Books(task, await chain.settlement(task_id), accounts, supply, held)
+        return Books(task, await chain.settlement(task_id), found, supply, sum(balances) + sum(contracts))
 
 
 async def participants(state: DemoState, task_id: bytes) -> list[Participant]:
     """Who takes part in a task, with session keys."""
     async with connected(state) as chain:
         return await chain.participants(task_id)
-
-
-async def _account(chain: Chain, state: DemoState, task: PublishedTask, address: str) -> Account:
-    member = await chain.member(task.consortium, address)
-    return Account(
-        address,
-        await chain.token_balance(state.token, address),
-        member.stake if member else 0,
-        await chain.claimed(task.task_id, address),
-    )
 
 
 async def _alive(state: DemoState) -> bool:

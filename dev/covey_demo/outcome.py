@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from covey_api.terms import TaskTerms
+from covey_chain.account import Account
 from covey_dev.errors import DevError
 from covey_dev.progress import step
 from covey_exchange.manifest import model_digest
@@ -19,9 +20,9 @@ from covey_demo import ledger, progress, records
 from covey_demo.cluster import Cluster
 from covey_demo.ledger import Books
 from covey_demo.manifests import DATA_CLAIM, OUTPUT_CLAIM, Object
-from covey_demo.members import EXAMPLE, NAMESPACE, PLANNER
-from covey_demo.story import SUBNET, Stage
-from covey_demo.table import Row, look_around, table
+from covey_demo.members import EXAMPLE, PLANNER
+from covey_demo.story import Stage
+from covey_demo.table import Entry, Row, look_around, table
 
 
 class PromiseBrokenError(DevError):
@@ -44,6 +45,8 @@ def report(stage: Stage, tasks: Mapping[str, Object]) -> str:
         (
             "",
             table(rows),
+            "",
+            table([_entry(name, account) for name, account in books.accounts.items()]),
             "",
             f"✓ the same model at all members and on chain: {digest}",
             f"✓ rewards claimed: {books.settled.total_reward / ledger.TOKEN:,.2f} DEV",
@@ -70,7 +73,7 @@ def check(stage: Stage, tasks: Mapping[str, Object], books: Books) -> str:
                 "Compare the certified results in the state volumes of the members.",
             )
     if not books.all_claimed:
-        claimed = {name: account.reward for name, account in books.accounts.items()}
+        claimed = {name: account.earned for name, account in books.accounts.items()}
         raise PromiseBrokenError(
             f"of {books.settled.total_reward} base units of reward these were claimed: {claimed}",
             "See the operators' logs.",
@@ -103,7 +106,6 @@ def _rows(stage: Stage, tasks: Mapping[str, Object], books: Books) -> list[Row]:
     rows = []
     for name, task in tasks.items():
         found = progress.status(task)
-        seat = progress.status(stage.clusters[name].get("subnet", SUBNET, NAMESPACE))
         rows.append(
             Row(
                 member=name,
@@ -112,9 +114,15 @@ def _rows(stage: Stage, tasks: Mapping[str, Object], books: Books) -> list[Row]:
                 auc_pooled=pooled.metrics["auc"],
                 bytes_sent=int(found.get("bytesSent") or 0),
                 ratio=str(found.get("compressionRatio") or "-"),
-                reward=Decimal(found.get("reward") or 0),
-                stake=Decimal(seat.get("stake") or 0),
                 transactions=len(found.get("transactions") or []),
             )
         )
     return rows
+
+
+def _entry(name: str, a: Account) -> Entry:
+    return Entry(name, *map(_tokens, (a.stake, a.held, a.refunded, a.slashed, a.earned, a.net)))
+
+
+def _tokens(amount: int) -> Decimal:
+    return Decimal(amount) / ledger.TOKEN

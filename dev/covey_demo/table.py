@@ -8,14 +8,10 @@ from decimal import Decimal
 
 from covey_demo.members import NAMESPACE
 
-_HEADINGS = (
-    "member", "AUC alone", "AUC together", "AUC pooled", "bytes sent", "ratio", "reward", "stake", "transactions",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Row:
-    """One member's part; reward and stake in whole tokens, ratio as the member's status has it."""
+    """What one member has of the model; ratio as its status has it."""
 
     member: str
     auc_alone: float
@@ -23,15 +19,28 @@ class Row:
     auc_pooled: float
     bytes_sent: int
     ratio: str
-    reward: Decimal
-    stake: Decimal
     transactions: int
 
 
-def table(rows: Sequence[Row]) -> str:
+@dataclass(frozen=True)
+class Entry:
+    """What the task has cost and brought one member, in whole tokens."""
+
+    member: str
+    stake: Decimal
+    held: Decimal
+    refunded: Decimal
+    slashed: Decimal
+    earned: Decimal
+    net: Decimal
+
+
+def table(rows: Sequence[Row] | Sequence[Entry]) -> str:
     """One line a member under a line of headings, in columns."""
-    cells = [list(_HEADINGS), *([_cell(getattr(row, field.name)) for field in fields(row)] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
+    names = [field.name for field in fields(rows[0])]
+    headings = [name.replace("_", " ").replace("auc", "AUC") for name in names]
+    cells = [headings, *([_cell(getattr(row, name)) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     return "\n".join(
         "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs))
         for pairs in (list(zip(line, widths, strict=True)) for line in cells)

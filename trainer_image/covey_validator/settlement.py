@@ -92,9 +92,7 @@ class Settler:
     async def _pass(self, chain: Chain, wallet: Wallet) -> bool:
         """Bring the newest due result on chain; True when it was the last one."""
         node = self._node
-        rounds = node.task.terms.rounds
-        newest = self._newest
-        target = due(newest.round, rounds.settle_every, rounds.count) if newest else 0
+        target = self._due()
         record = node.store.certified(target) if target else None
         state = await chain.settlement(node.task.task_id)
         self._check(state)
@@ -104,22 +102,25 @@ class Settler:
             await self._wake.wait()
             self._wake.clear()
             return False
-        if await self._is_posted_in_turn(chain, record):
-            return False
-        await self._post(wallet, record)
+        if await self._is_our_turn(chain, record):
+            await self._post(wallet, record)
         return False
 
-    async def _is_posted_in_turn(self, chain: Chain, record: CertifiedRound) -> bool:
-        """Wait for those whose turn is before ours; True as soon as one has posted."""
+    def _due(self) -> int:
+        rounds = self._node.task.terms.rounds
+        return due(self._newest.round, rounds.settle_every, rounds.count) if self._newest else 0
+
+    async def _is_our_turn(self, chain: Chain, record: CertifiedRound) -> bool:
+        """Wait for those whose turn is before ours; False as soon as one has posted, or a newer result is due."""
         node = self._node
         place = turn(record.round, node.task.terms.rounds.settle_every, list(node.task.stakes), node.site)
         wait = TURN_SECONDS * place
         end = asyncio.get_running_loop().time() + wait
         while asyncio.get_running_loop().time() < end:
             await asyncio.sleep(POLL_SECONDS)
-            if (await chain.settlement(record.task_id)).round >= record.round:
-                return True
-        return False
+            if self._due() != record.round or (await chain.settlement(record.task_id)).round >= record.round:
+                return False
+        return True
 
     async def _post(self, wallet: Wallet, record: CertifiedRound) -> None:
         node = self._node

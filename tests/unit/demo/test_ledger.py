@@ -9,7 +9,7 @@ TASK = PublishedTask(b"", b"", "", b"", b"", "", 100, 1, 3, 3, 0, 0, 60, TaskSta
 BOOKS = Books(
     task=TASK,
     settled=SettlementState(3, b"", b"", 90, last=True),
-    accounts={"a": Account("0xa", 400, 10, 40), "b": Account("0xb", 500, 10, 50)},
+    accounts={"a": Account(10, earned=40), "b": Account(10, earned=50)},
     supply=1000,
     held=1000,
 )

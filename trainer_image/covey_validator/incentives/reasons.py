@@ -44,6 +44,8 @@ def of_settlement(account: Account, influence_ppb: int, unique_ppb: int, slashed
     back = account.held - slashed
     if account.appeal.stage is Stage.UNANSWERED:
         return f"{paid}; {_share(back, account)} of stake returned, the evidence did not answer in time"
+    if account.outcome is Outcome.NOTHING and not slashed:
+        return f"{paid}; {_share(back, account)} of stake returned: it helped in another way, and did not degrade"
     if account.outcome is Outcome.NOTHING:
         return (
             f"{paid}; {_share(slashed, account)} of stake slashed, what was held and not appealed against with success"
@@ -66,10 +68,13 @@ def _why(rule: Rule, account: Account, cause: Cause) -> str:
 
 def _remedy(rule: Rule, account: Account) -> str:
     if rule.appeal_rounds == NO_APPEALS:
-        return "half of it comes back with every epoch in which it helps, what is left is kept at settlement"
+        kept = "kept" if account.steps else "returned"
+        return f"half of it comes back with every epoch in which it helps, what is left is {kept} at settlement"
     match account.appeal.stage:
-        case Stage.NONE:
+        case Stage.NONE if account.steps:
             return f"appeal until round {account.appeal.until}, or it is kept at settlement"
+        case Stage.NONE:
+            return "what is left is returned at settlement unless it degrades the model until then"
         case Stage.OPEN:
             return "nothing is burnt while the appeal is open"
         case Stage.UPHELD if account.outcome is Outcome.NOTHING:

@@ -183,7 +183,7 @@ class Settled:
 
 
 def settle(state: State, gram: Gram, bounty: int, round_number: int) -> dict[str, Settled]:
-    """Pay for influence on the final direction, and make final what no appeal protects.
+    """Pay for influence on the final direction, and make final what was held for degrading and no appeal protects.
 
     Args:
         state: after the last round.
@@ -209,6 +209,8 @@ def settle(state: State, gram: Gram, bounty: int, round_number: int) -> dict[str
             slashed = 0
         elif account.appeal.protects(round_number):
             pending, slashed = account.held, 0
+        elif account.steps == 0 and account.removed is None:
+            slashed = 0  # other than the others, which an honest minority is, too; nothing says that it degrades
         settled[site] = Settled(
             rewards.get(site, 0),
             account.held - slashed - pending,
