@@ -234,6 +234,17 @@ def test_the_minority_is_paid_for_its_unique_part_and_gets_its_stake_back_less_t
     assert "that nobody else supplied" in proven[E].reason
 
 
+def test_what_is_held_only_for_being_different_comes_back():
+    alike = moved({site: [1.0] for site in SITES})
+    state, decided = play(2, HONEST | {E: LOSS // 250})
+    assert (decided[-1][E].standing, state.accounts[E].held) == (Standing.DIVERGENT, 100)
+    settled = settle(state, alike, 5000, 100)[E]
+    assert (settled.refunded, settled.slashed, settled.pending) == (100, 0, 0)
+    assert "helped in another way" in settled.reason
+    degrading, _ = play(2, HONEST | {E: -LOSS // 100})
+    assert settle(degrading, alike, 5000, 100)[E].slashed == 150
+
+
 def test_what_an_open_appeal_protects_is_neither_returned_nor_slashed():
     settled = settle(flagged(), moved({A: [1.0], B: [1.0], C: [1.0], D: [1.0], E: [1.0]}), 5000, 11)
     assert (settled[E].pending, settled[E].refunded, settled[E].slashed) == (150, 0, 0)
