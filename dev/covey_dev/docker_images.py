@@ -1,7 +1,7 @@
 """Covey's images, built by Docker from the Dockerfiles that users build, and the registry for kind's nodes."""
 
 from covey_dev import docker, paths, registry
-from covey_dev.images import IMAGES, key
+from covey_dev.images import ALL, key
 from covey_dev.process import until
 from covey_dev.progress import step
 
@@ -56,12 +56,12 @@ def build_command(name: str, tag: str, base: str) -> list[str]:
         base: tag of the image of ours that it is built on; empty if there is none.
     """
     arguments = [f"--build-arg=TRAINER={base}"] if base else []
-    return ["build", "--quiet", *arguments, f"--file={IMAGES[name].path}", f"--tag={tag}", str(paths.REPOSITORY)]
+    return ["build", "--quiet", *arguments, f"--file={ALL[name].path}", f"--tag={tag}", str(paths.REPOSITORY)]
 
 
 def _pushed(name: str) -> tuple[str, str, str]:
     """(repository, tag, digest) of an image that is in the registry; the tag says all that went into the image."""
-    image = IMAGES[name]
+    image = ALL[name]
     base_tag, base_digest = _pushed(image.base)[1:] if image.base else ("", "")
     repository, version = f"covey/{name}", key(image, "full", base_digest)[:16]
     tag = f"{PUSH}/{repository}:{version}"

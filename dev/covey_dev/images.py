@@ -52,10 +52,14 @@ IMAGES = {
     )
 }
 
+# Only a test needs it: it is built when the test asks for it.
+ATTACKER = Image("attacker", "tests/e2e/attacker/Dockerfile", ("tests/e2e/attacker",), base="trainer", varies=True)
+ALL = {**IMAGES, ATTACKER.name: ATTACKER}
+
 
 def ensure(name: str, variant: Variant) -> str:
     """Build and push an image unless just this one is in the registry; returns registry.local/…@sha256:…"""
-    image = IMAGES[name]
+    image = ALL[name]
     registry.up()
     base = ensure(image.base, variant) if image.base else ""
     repository = f"covey/{name}" + ("-trimmed" if image.varies and variant == "trimmed" else "")

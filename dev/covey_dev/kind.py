@@ -36,6 +36,7 @@ class Kind:
     """See `place.Place`."""
 
     name: Name = "kind"
+    variant: Variant = "full"
 
     def ensure_tools(self) -> None:
         """Just kind itself."""
@@ -50,7 +51,7 @@ class Kind:
 
     def demo_images(self) -> list[str]:
         """Full ones, from the public base image."""
-        return [self.image(name, "full") for name in IMAGES]
+        return [self.image(name, self.variant) for name in IMAGES]
 
     def registry_up(self) -> str:
         """A container, on the network of the nodes and on the host's loopback."""

@@ -61,6 +61,10 @@ class Place(Protocol):
     def name(self) -> Name:
         """By which `CLUSTER` chooses it."""
 
+    @property
+    def variant(self) -> Variant:
+        """Of images, the one that demo and tests run."""
+
     def ensure_tools(self) -> None:
         """Install or build what only this place needs.
 

@@ -11,6 +11,7 @@ class Sandbox:
     """See `place.Place`; the work is done by `cluster`, `images`, `registry` and `anvil`."""
 
     name: Name = "sandbox"
+    variant: Variant = "trimmed"
 
     def ensure_tools(self) -> None:
         """Debian packages: containerd, runc, buildah and the like."""
@@ -23,7 +24,7 @@ class Sandbox:
     def demo_images(self) -> list[str]:
         """Trimmed, because no GPU is used, and unpacked once for all clusters."""
         registry.up()
-        return golden.ensure("trimmed")
+        return golden.ensure(self.variant)
 
     def registry_up(self) -> str:
         """Debian's, on the bridge."""
