@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from covey_exchange import tensorfile
 from covey_exchange.proto.driver_pb2 import Tensors
+from covey_exchange.tensorfile import TensorFileInvalid
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from covey_trainer.errors import HandoverError
 from covey_trainer.executor import Parameters
@@ -38,10 +37,7 @@ class Handover:
         """
         path = self._directory / f"driver-{kind}-{round_number}.safetensors"
         partial = path.with_suffix(".partial")
-        save_file({name: np.ascontiguousarray(array) for name, array in parameters.items()}, partial)
-        with partial.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").digest()
-            os.fsync(stream.fileno())
+        digest = tensorfile.write(partial, parameters, hashed=True)
         partial.replace(path)
         last = self._written.get(kind)
         if last is not None and last != path:
@@ -71,16 +67,15 @@ class Handover:
             raise HandoverError(f'"{tensors.file}" is not a plain file name.', _REMEDY)
         path = self._directory / tensors.file
         try:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
-            if digest != tensors.sha256:
-                raise HandoverError(f'"{tensors.file}" has not the announced content.', _REMEDY)
-            arrays: dict[str, NDArray[Any]] = load_file(path)
+            with path.open("rb", buffering=0) as stream:
+                arrays, _, digest = tensorfile.read_from(stream, os.fstat(stream.fileno()).st_size, hashed=True)
         except OSError as error:
             raise HandoverError(f'"{tensors.file}" cannot be read: {error.strerror}.', _REMEDY) from error
-        except SafetensorError as error:
+        except TensorFileInvalid as error:
             raise HandoverError(f'"{tensors.file}" is not a safetensors file: {error}.', _REMEDY) from error
-        return arrays
+        if digest != tensors.sha256:
+            raise HandoverError(f'"{tensors.file}" has not the announced content.', _REMEDY)
+        return dict(arrays)
 
     def close(self) -> None:
         """Remove the files that this process wrote."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from covey_exchange import tensorfile
 from covey_exchange.manifest import Array, Manifest, ManifestError
 from covey_exchange.patch import Patch
 from covey_exchange.proto.driver_pb2 import Tensors
+from covey_exchange.tensorfile import TensorFileInvalid
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
 
 from covey_validator import durable
 
@@ -37,14 +36,22 @@ def parse(data: bytes, manifest: Manifest | None, source: str) -> dict[str, Arra
         TensorsInvalid: not safetensors, other names or shapes, not float32, NaN or infinity; names the tensor.
     """
     try:
-        arrays = load(data)
-        (manifest or Manifest.from_arrays(arrays)).check(arrays)
-    except (SafetensorError, ManifestError) as error:
+        arrays = tensorfile.loads(data)
+    except TensorFileInvalid as error:
         raise TensorsInvalid(f"{source}: {error}") from error
-    for name, array in arrays.items():
+    return _checked(arrays, manifest, source)
+
+
+def _checked(arrays: Mapping[str, NDArray[np.generic]], manifest: Manifest | None, source: str) -> dict[str, Array]:
+    try:
+        (manifest or Manifest.from_arrays(arrays)).check(arrays)
+    except ManifestError as error:
+        raise TensorsInvalid(f"{source}: {error}") from error
+    checked = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+    for name, array in checked.items():
         if not np.isfinite(array).all():
             raise TensorsInvalid(f'{source}: tensor "{name}" has NaN or infinity')
-    return arrays
+    return checked
 
 
 def bytes_limit(manifest: Manifest) -> int:
@@ -71,15 +78,18 @@ class SharedDirectory:
         limit = bytes_limit(manifest) if manifest else MODEL_BYTES_MAX
         try:
             descriptor = os.open(self._path / name, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "rb") as file:
-                if os.fstat(descriptor).st_size > limit:
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                size = os.fstat(descriptor).st_size
+                if size > limit:
                     raise TensorsInvalid(f'"{name}" has more than the {limit} bytes that this model can take')
-                data = file.read()
+                arrays, _, digest = tensorfile.read_from(file, size, hashed=True)
         except OSError as error:
             raise TensorsInvalid(f'"{name}" cannot be read: {error.strerror}') from error
-        if hashlib.sha256(data).digest() != tensors.sha256:
+        except TensorFileInvalid as error:
+            raise TensorsInvalid(f"{name}: {error}") from error
+        if digest != tensors.sha256:
             raise TensorsInvalid(f'"{name}" does not have the SHA-256 that was announced')
-        return parse(data, manifest, name)
+        return _checked(arrays, manifest, name)
 
     def write(self, round_number: int, label: str, arrays: Patch) -> Tensors:
         """Put arrays there for the driver; the same ones give the same file."""
@@ -106,18 +116,15 @@ class SharedDirectory:
 
     def _put(self, name: str, arrays: Patch) -> Tensors:
         temporary = self._path / f".{name}.new"
-        save_file(_contiguous(arrays), temporary)
-        with temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
+        digest = tensorfile.write(temporary, arrays, hashed=True)
         temporary.replace(self._path / name)  # whole or not at all, but not synced: a restart writes it anew
         return Tensors(file=name, sha256=digest)
 
 
 def write_file(path: Path, parameters: Mapping[str, Array]) -> None:
     """A model file, atomically and durably."""
-    durable.write_with(path, lambda temporary: save_file(_contiguous(parameters), temporary))
+    durable.write_with(path, lambda temporary: _write(temporary, parameters))
 
 
-def _contiguous(arrays: Patch) -> dict[str, NDArray[np.generic]]:
-    """As safetensors wants them, in an order that gives the same file for the same arrays."""
-    return {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+def _write(path: Path, parameters: Mapping[str, Array]) -> None:
+    tensorfile.write(path, parameters)

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from covey_exchange import tensorfile
 from covey_exchange.codec.errors import NonFiniteUpdate, ResidualCorrupt, ResidualUnsettled
 from covey_exchange.codec.kernels import NUMPY, Kernels
 from covey_exchange.codec.spec import Feedback
 from covey_exchange.codec.update import Sparse, Update
 from covey_exchange.manifest import Array, Manifest, ManifestError
 from covey_exchange.norm import norm
+from covey_exchange.tensorfile import TensorFileInvalid
 
 _VALUES = "residual/"
 _MOMENTUM = "momentum/"
@@ -102,22 +102,22 @@ class Residual:
         """Write e and the staged part as one safetensors file, atomically and durably."""
         arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
         for name, value in self.values.items():
-            arrays[_VALUES + name] = np.ascontiguousarray(value)
+            arrays[_VALUES + name] = value
         for name, value in (self.momentum or {}).items():
-            arrays[_MOMENTUM + name] = np.ascontiguousarray(value)
+            arrays[_MOMENTUM + name] = value
         for name, part in (self.staged or {}).items():
             if isinstance(part, Sparse):
                 arrays[_INDICES + name] = part.indices
                 arrays[_LEVELS + name] = part.values
             else:
-                arrays[_DENSE + name] = np.ascontiguousarray(part)
+                arrays[_DENSE + name] = part
         metadata = {
             "manifest": self.manifest.digest.hex(),
             "momentum": str(self.momentum is not None),
             "staged": str(self.staged is not None),
         }
         temporary = path.with_name(path.name + ".new")
-        save_file(arrays, temporary, metadata)
+        tensorfile.write(temporary, arrays, metadata)
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
@@ -131,20 +131,16 @@ class Residual:
             ResidualCorrupt: unreadable, or of another model.
         """
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except SafetensorError as error:
+            arrays, metadata = tensorfile.read(path)
+        except TensorFileInvalid as error:
             raise ResidualCorrupt(str(path), str(error)) from error
         if metadata.get("manifest") != manifest.digest.hex():
             raise ResidualCorrupt(str(path), "belongs to another model")
         residual = cls(manifest)
         try:
-            residual.values = {tensor.name: arrays[_VALUES + tensor.name] for tensor in manifest}
-            manifest.check(residual.values)
+            residual.values = _of(arrays, _VALUES, manifest)
             if metadata.get("momentum") == str(True):
-                residual.momentum = {tensor.name: arrays[_MOMENTUM + tensor.name] for tensor in manifest}
-                manifest.check(residual.momentum)
+                residual.momentum = _of(arrays, _MOMENTUM, manifest)
             if metadata.get("staged") == str(True):
                 residual.staged = {tensor.name: _staged(arrays, tensor.name, tensor.shape) for tensor in manifest}
         except (KeyError, ManifestError) as error:
@@ -173,6 +169,12 @@ def _clipped(update: dict[str, Array], max_norm: float) -> dict[str, Array]:
             return update
         factor = np.float32(max_norm / length)
         return {name: np.asarray(value * factor) for name, value in update.items()}
+
+
+def _of(arrays: Mapping[str, NDArray[np.generic]], kind: str, manifest: Manifest) -> dict[str, Array]:
+    found = {tensor.name: arrays[kind + tensor.name] for tensor in manifest}
+    manifest.check(found)
+    return {name: array.astype(np.float32, copy=False) for name, array in found.items()}
 
 
 def _staged(arrays: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Sparse | Array:
