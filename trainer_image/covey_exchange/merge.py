@@ -12,13 +12,15 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from covey_exchange import step
 from covey_exchange.codec import CodecSpec, Sparse, Update, codec_for
 from covey_exchange.manifest import Array, Manifest
 from covey_exchange.norm import norm as norm_of
+from covey_exchange.step import Parts
 
 
 class Clip(StrEnum):
@@ -60,6 +62,8 @@ class RoundMerge:
         limits = {site: limit * (medians or {}).get(site, 1) for site in self.norms}
         self.keep_fractions = {site: limits[site] / n if n > limits[site] else 1.0 for site, n in self.norms.items()}
         self._updates = [(site, _scaled(update, self.keep_fractions[site])) for site, update in updates]
+        self._count = np.float32(len(self._updates))
+        self._stepper = step.for_model(sum(value.size for value in base.values()))
 
     @classmethod
     def of_payloads(
@@ -87,7 +91,14 @@ class RoundMerge:
 
     def candidate(self) -> dict[str, Array]:
         """The model after this round if it is accepted."""
-        return self._step([update for _, update in self._updates])
+        return self._stepped[0]
+
+    def changes(self) -> Update:
+        """Where the candidate may differ from the base, and its bits there: `patch.apply` makes the one of the other.
+
+        Of tensors of which all sites sent some elements, these; whole ones of others.
+        """
+        return self._stepped[1]
 
     def without(self, left_out: str) -> dict[str, Array]:
         """The candidate without what this site contributed to it; the base if there are no other sites.
@@ -100,7 +111,15 @@ class RoundMerge:
         """
         if left_out not in self.norms:
             raise KeyError(f"{left_out} has no update in this round")
-        return self._step([update for site, update in self._updates if site != left_out])
+        others = [update for site, update in self._updates if site != left_out]
+        found: dict[str, Array] = {}
+        for name, value in self._base.items():
+            sparse = _sparse([update[name] for update in others])
+            if sparse is None:
+                found[name] = self._dense(value, [update[name] for update in others])
+            else:
+                found[name] = self._step(value, Parts.of(sparse))[0]
+        return found
 
     def parts(self) -> dict[str, Update]:
         """Site -> its part of the step from base to candidate: clipped, weighed, times the learning rate.
@@ -119,33 +138,52 @@ class RoundMerge:
         """
         if left_out not in self.norms:
             raise KeyError(f"{left_out} has no update in this round")
-        others = [update for site, update in self._updates if site != left_out]
-        (own,) = (update for site, update in self._updates if site == left_out)
+        number = self.sites.index(left_out)
         found: dict[str, Sparse | Array] = {}
         for name, value in self._base.items():
-            part = own[name]
-            if isinstance(part, Sparse):
-                values = self._stepped(
-                    value.reshape(-1)[part.indices], [_at(update[name], part.indices) for update in others]
-                )
-                found[name] = Sparse(part.indices, values, part.shape)
+            parts = self._parts[name]
+            if parts is None:
+                found[name] = self._dense(value, [update[name] for site, update in self._updates if site != left_out])
             else:
-                found[name] = self._stepped(value, [update[name] for update in others])
+                values = self._stepper.without(_flat(value), parts, number, self._count, self._rate)
+                found[name] = Sparse(parts.indices[parts.of_one(number)], values, value.shape)
         return found
 
-    def _step(self, updates: Sequence[Update]) -> dict[str, Array]:
-        return {name: self._stepped(value, [u[name] for u in updates]) for name, value in self._base.items()}
+    @cached_property
+    def _parts(self) -> dict[str, Parts | None]:
+        """All sites' elements of each tensor; None if one sent it whole."""
+        found: dict[str, Parts | None] = {}
+        for name in self._base:
+            sparse = _sparse([update[name] for _, update in self._updates])
+            found[name] = None if sparse is None else Parts.of(sparse)
+        return found
 
-    def _stepped(self, value: Array, parts: Sequence[Sparse | Array]) -> Array:
-        if not parts:
-            return value.copy()
+    @cached_property
+    def _stepped(self) -> tuple[dict[str, Array], Update]:
+        """The candidate, and where it differs from the base."""
+        candidate: dict[str, Array] = {}
+        changes: dict[str, Sparse | Array] = {}
+        for name, value in self._base.items():
+            parts = self._parts[name]
+            if parts is None:
+                changes[name] = candidate[name] = self._dense(value, [update[name] for _, update in self._updates])
+            else:
+                candidate[name], positions = self._step(value, parts)
+                changes[name] = Sparse(positions, candidate[name].reshape(-1)[positions], value.shape)
+        return candidate, changes
+
+    def _step(self, value: Array, parts: Parts) -> tuple[Array, step.Integers]:
+        stepped, positions = self._stepper.step(_flat(value), parts, self._count, self._rate)
+        return stepped.reshape(value.shape), positions
+
+    def _dense(self, value: Array, parts: Sequence[Sparse | Array]) -> Array:
         total = np.zeros(value.size, dtype=np.float32)
         for part in parts:
             if isinstance(part, Sparse):
                 total[part.indices] += part.values
             else:
                 total += part.reshape(-1)
-        total /= np.float32(len(self._updates))
+        total /= self._count
         total *= self._rate
         return np.asarray(value - total.reshape(value.shape))
 
@@ -155,14 +193,14 @@ def norm(update: Update) -> float:
     return norm_of(part.values if isinstance(part, Sparse) else part for part in update.values())
 
 
-def _at(part: Sparse | Array, indices: NDArray[np.int64]) -> Sparse | Array:
-    """A part at some elements (ascending) only."""
-    if not isinstance(part, Sparse):
-        return np.asarray(part.reshape(-1)[indices])
-    places = np.searchsorted(indices, part.indices)
-    places[places == len(indices)] = 0
-    shared = indices[places] == part.indices if len(indices) else np.zeros(len(places), dtype=bool)
-    return Sparse(places[shared], part.values[shared], indices.shape)
+def _sparse(parts: Sequence[Sparse | Array]) -> list[Sparse] | None:
+    """Parts of one tensor if all are sparse; a codec sends a tensor the same way from every site."""
+    found = [part for part in parts if isinstance(part, Sparse)]
+    return found if len(found) == len(parts) else None
+
+
+def _flat(value: Array) -> Array:
+    return np.ascontiguousarray(value).reshape(-1)
 
 
 def _scaled(update: Update, factor: float) -> Update:
