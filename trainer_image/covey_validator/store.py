@@ -5,6 +5,7 @@
     models/<digest>.safetensors the base of this round and of the one before
     residual.safetensors        error feedback between rounds, with what its last round sent
     residual.json               whether that counted, so that it leaves the error feedback
+    residual.spare              a file of the same size to write the next one into
     rounds/<n>/messages.log     signed messages of the round, ours on disk before they are sent, and before them the
                                 proposals and votes of others that may have led to them
     rounds/<n>/update.bin       our encoded update
@@ -39,6 +40,7 @@ from covey_chain.types import (
     round_of,
 )
 from covey_exchange.codec import Residual
+from covey_exchange.codec.residual import NEW
 from covey_exchange.envelope import Message, Roster
 from covey_exchange.errors import MessageRefused
 from covey_exchange.manifest import Array, Manifest, model_digest
@@ -98,6 +100,8 @@ class Store:
         self._site = site
         self._signed: dict[tuple[object, ...], Message] = {}
         self._others: dict[bytes, Message] = {}
+        self._residual: Residual | None = None  # what residual.safetensors holds, if we have it
+        self._staged: tuple[int, Residual] | None = None  # round, and what its staged.safetensors holds
         for folder in ("models", "rounds", "certified"):
             (path / folder).mkdir(parents=True, exist_ok=True)
 
@@ -189,7 +193,11 @@ class Store:
     def put_update(self, round_number: int, payload: bytes, residual: Residual) -> None:
         """Keep an encoded update; it counts once its header is stored."""
         durable.write(self._round(round_number) / "update.bin", payload)
-        residual.save(self._round(round_number) / "staged.safetensors")
+        staged = self._round(round_number) / "staged.safetensors"
+        if self._spare.exists() and self._spare.stat().st_nlink == 1:  # else a crash left it the error feedback itself
+            self._spare.replace(staged.with_name(staged.name + NEW))  # pages and blocks that need not be found anew
+        residual.save(staged)
+        self._staged = round_number, residual
 
     def update(self, round_number: int) -> bytes:
         """Our encoded update of a round."""
@@ -216,15 +224,18 @@ class Store:
     # --- between rounds ---------------------------------------------------------------------------------------------
 
     def residual(self, manifest: Manifest) -> Residual:
-        """Error feedback between rounds; empty at first."""
+        """Error feedback between rounds, empty at first; the caller may change it, and puts it back."""
         path = self._path / "residual.safetensors"
-        residual = Residual.load(path, manifest) if path.exists() else Residual(manifest)
+        residual, self._residual = self._residual, None
+        if residual is None:
+            residual = Residual.load(path, manifest) if path.exists() else Residual(manifest)
         if residual.staged is not None:
             residual.settle(Settled.model_validate_json(self.get("residual") or b"").accepted)
         return residual
 
     def put_residual(self, residual: Residual) -> None:
         """Keep error feedback that took in the delta of a round that is over."""
+        self._residual = None
         residual.save(self._path / "residual.safetensors")
 
     def put_model(self, parameters: dict[str, Array], digest: bytes | None = None) -> bytes:
@@ -260,18 +271,28 @@ class Store:
         """
         folder = self._round(record.round)
         if record.accepted and (folder / "absorbed.safetensors").exists():
-            (folder / "absorbed.safetensors").replace(self._path / "residual.safetensors")
-            durable.sync(self._path)
+            self._renew_residual(folder / "absorbed.safetensors", None)
         ours = self._signed.get(("update", record.round, 0))
         if record.accepted and ours is not None and (folder / "staged.safetensors").exists():
             # The note first: until the file is in place, a restart comes through here again before it reads either.
             self.put("residual", Settled(accepted=record.selected.get(self._site) == ours.digest))
-            (folder / "staged.safetensors").replace(self._path / "residual.safetensors")
-            durable.sync(self._path)
+            known = self._staged[1] if self._staged is not None and self._staged[0] == record.round else None
+            self._renew_residual(folder / "staged.safetensors", known)
+        self._staged = None
         if folder.exists():
             shutil.rmtree(folder)
         self._signed = {key: message for key, message in self._signed.items() if key[1] != record.round}
         self._others = {key: message for key, message in self._others.items() if round_of(message.body) != record.round}
+
+    def _renew_residual(self, file: Path, held: Residual | None) -> None:
+        current = self._path / "residual.safetensors"
+        self._residual = None
+        if current.exists():
+            self._spare.unlink(missing_ok=True)
+            self._spare.hardlink_to(current)
+        file.replace(current)
+        durable.sync(self._path)
+        self._residual = held
 
     def certified(self, round_number: int) -> CertifiedRound | None:
         """The result of a round, or None."""
@@ -325,6 +346,10 @@ class Store:
     def put_counters(self, counters: dict[str, int]) -> None:
         """Store the counters."""
         durable.write(self._path / "counters.json", json.dumps(counters).encode())
+
+    @property
+    def _spare(self) -> Path:
+        return self._path / "residual.spare"
 
     def _round(self, number: int) -> Path:
         return self._path / "rounds" / str(number)

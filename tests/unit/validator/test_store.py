@@ -209,6 +209,49 @@ def _cut_for(name: str, replace: Callable[[Path, Path], Path]) -> Callable[[Path
     return cut
 
 
+def test_error_feedback_in_memory_is_that_on_disk_round_after_round(store: Store, tmp_path: Path):
+    codec = task(compression={"codec": "DGC", "density": "1/4", "dgc": {"warmupRounds": 0}}).codec
+    others = {OWNERS[1]: bytes(32)}
+    for number, (accepted, included) in enumerate([(True, True), (True, False), (False, True), (True, True)] * 2, 1):
+        residual = store.residual(MANIFEST)
+        store.put_update(number, encode(model(float(number)), residual, codec, MANIFEST), residual)
+        ours = said(replace(header(), round=number))
+        store.add_message(ours)
+        chosen = others | ({A: ours.digest} if included else {})
+        store.finish_round(record(number, bytes(32), chosen, accepted=accepted))
+        on_disk = Store(tmp_path, A).residual(MANIFEST)
+        held = store.residual(MANIFEST)
+        store._residual = held
+        assert held.momentum is not None
+        assert on_disk.momentum is not None
+        for name in held.values:
+            assert held.values[name].tobytes() == on_disk.values[name].tobytes()
+            assert held.momentum[name].tobytes() == on_disk.momentum[name].tobytes()
+
+
+def test_a_spare_file_that_a_power_cut_left_the_error_feedback_itself_is_not_written_to(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def play(number: int) -> None:
+        residual = store.residual(MANIFEST)
+        store.put_update(number, encode(model(1.0), residual, task().codec, MANIFEST), residual)
+        ours = said(replace(header(), round=number))
+        store.add_message(ours)
+        store.finish_round(record(number, bytes(32), {A: ours.digest, OWNERS[1]: bytes(32)}))
+
+    play(1)
+    before = (tmp_path / "residual.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", _cut_for("residual.safetensors", Path.replace))
+        with pytest.raises(OSError, match="power cut"):
+            play(2)
+    assert (tmp_path / "residual.spare").samefile(tmp_path / "residual.safetensors")
+    again = Store(tmp_path, A)
+    residual = again.residual(MANIFEST)
+    again.put_update(3, encode(model(7.0), residual, task().codec, MANIFEST), residual)
+    assert (tmp_path / "residual.safetensors").read_bytes() == before
+
+
 def test_a_late_delta_is_there_in_the_next_round(store: Store):
     residual = store.residual(MANIFEST)
     residual.absorb(model(1.0), task().codec.feedback)

@@ -25,6 +25,7 @@ from covey_exchange.manifest import Array, Manifest, ManifestError
 from covey_exchange.norm import norm
 from covey_exchange.tensorfile import TensorFileInvalid
 
+NEW = ".new"  # ends the name of a file until it is complete; one that is there is written over
 _VALUES = "residual/"
 _MOMENTUM = "momentum/"
 _DENSE = "staged.dense/"
@@ -116,7 +117,7 @@ class Residual:
             "momentum": str(self.momentum is not None),
             "staged": str(self.staged is not None),
         }
-        temporary = path.with_name(path.name + ".new")
+        temporary = path.with_name(path.name + NEW)
         tensorfile.write(temporary, arrays, metadata)
         _fsync(temporary)
         temporary.replace(path)
