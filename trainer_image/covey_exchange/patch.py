@@ -1,12 +1,14 @@
 """Where one model differs from another, as named arrays that fit in a safetensors file.
 
-Of a tensor that differs in some elements there are `indices/NAME` (int64, ascending, into the flattened tensor) and
-`values/NAME` (float32), of one that may differ everywhere `whole/NAME` (float32, in shape).
+Of a tensor that differs in some elements there are `indices/NAME` (ascending, into the flattened tensor; int32, or
+int64 if the tensor is too large for it) and `values/NAME` (float32), of one that may differ everywhere `whole/NAME`
+(float32, in shape).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,9 @@ from covey_exchange.manifest import Array
 
 _INDICES, _VALUES, _WHOLE = "indices/", "values/", "whole/"
 
-Patch = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+Patch = Mapping[str, NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]]
+
+_INT32_ELEMENTS = 2**31
 
 
 class PatchInvalid(ValueError):
@@ -28,10 +32,12 @@ class PatchInvalid(ValueError):
 
 def of_parts(parts: Update) -> Patch:
     """The patch that sets these elements."""
-    patch: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
+    patch: dict[str, NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]] = {}
     for name, part in parts.items():
         if isinstance(part, Sparse):
-            patch[_INDICES + name], patch[_VALUES + name] = part.indices, part.values
+            small = prod(part.shape) <= _INT32_ELEMENTS
+            patch[_INDICES + name] = part.indices.astype(np.int32) if small else part.indices
+            patch[_VALUES + name] = part.values
         else:
             patch[_WHOLE + name] = part
     return patch
@@ -58,7 +64,10 @@ def apply(model: Mapping[str, Array], patch: Patch) -> dict[str, Array]:
 
 
 def _with(
-    tensor: Array, name: str, indices: NDArray[np.int64], values: NDArray[np.float32] | NDArray[np.int64] | None
+    tensor: Array,
+    name: str,
+    indices: NDArray[np.int64],
+    values: NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64] | None,
 ) -> Array:
     if values is None or values.shape != indices.shape:
         raise PatchInvalid(name, "not one value for each index")

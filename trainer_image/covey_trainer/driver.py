@@ -15,14 +15,13 @@ from pathlib import Path
 
 import grpc
 from covey_api.terms import TaskTerms, TermsError
-from covey_exchange import patch
-from covey_exchange.manifest import Manifest, ManifestError
-from covey_exchange.patch import PatchInvalid
+from covey_exchange.manifest import Manifest
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
 
 from covey_trainer.errors import HandoverError, TrainerError, ValidatorLost
 from covey_trainer.executor import Executor, Initialised, Parameters
+from covey_trainer.models import Models
 from covey_trainer.settings import DriverSettings
 from covey_trainer.tensors import Handover
 
@@ -46,9 +45,9 @@ class Driver:
         self._settings = settings
         self._clock = clock
         self._handover = Handover(settings.shared)
-        self._manifest: Manifest | None = None
+        self._models: Models | None = None
         self._initialised: tuple[bytes, wire.Report] | None = None
-        self._trained: tuple[bytes, wire.Report] | None = None
+        self._trained: tuple[tuple[int, bytes], wire.Report] | None = None
 
     def run(self) -> wire.Finish:
         """Work until the validator says Finish.
@@ -122,10 +121,11 @@ class Driver:
                 ) from error
             log.info("initialising task %s with program %s", terms.name, terms.program.entrypoint)
             outcome: Initialised = self._executor.initialise(terms, work.seed)
-            self._manifest = Manifest.from_arrays(outcome.parameters)
+            manifest = Manifest.from_arrays(outcome.parameters)
+            self._models = Models(self._handover, manifest)
             log.info(
                 "model of %d parameters; %d records to train on, %d held out",
-                self._manifest.parameters,
+                manifest.parameters,
                 outcome.train_examples,
                 outcome.holdout_examples,
             )
@@ -143,10 +143,10 @@ class Driver:
         return report
 
     def _train(self, work: wire.Train) -> wire.Report:
-        question = work.SerializeToString(deterministic=True)
+        question = (work.round, work.digest)  # not the files: after a restart there may be others of the same model
         if self._trained is not None and self._trained[0] == question:
             return self._trained[1]
-        base = self._read(work.base)
+        base = self._known_models().read(work.base, work.patches)
         outcome = self._executor.train(base, work.round)
         log.info("round %d: mean training loss %.5f over %d samples", work.round, outcome.loss, outcome.samples)
         trained = wire.Trained(
@@ -170,22 +170,20 @@ class Driver:
         return wire.Report(evaluated=wire.Evaluated(round=work.round, evaluations=evaluations))
 
     def _candidate(self, candidate: wire.Candidate, earlier: Mapping[str, Parameters]) -> Parameters:
+        models = self._known_models()
         if not candidate.differs_from:
-            return self._read(candidate.parameters)
-        try:
-            return patch.apply(earlier[candidate.differs_from], self._handover.load(candidate.parameters))
-        except (KeyError, PatchInvalid) as error:
-            raise HandoverError(f"{candidate.label}: {error}.", "Use images of one version.") from error
+            return models.read(candidate.parameters, candidate.patches)
+        if candidate.differs_from not in earlier:
+            raise HandoverError(
+                f"{candidate.label} differs from {candidate.differs_from}, which is not there.",
+                "Use images of one version.",
+            )
+        return models.patched(earlier[candidate.differs_from], candidate.parameters)
 
-    def _read(self, tensors: wire.Tensors) -> Parameters:
-        if self._manifest is None:
+    def _known_models(self) -> Models:
+        if self._models is None:
             raise HandoverError("The validator asks for work before Initialise.", "Use images of one version.")
-        arrays = self._handover.read(tensors)
-        try:
-            self._manifest.check(arrays)
-        except ManifestError as error:
-            raise HandoverError(f"{tensors.file}: {error}.", "Use images of one version.") from error
-        return arrays
+        return self._models
 
 
 def write_termination_message(path: Path | None, error: TrainerError) -> None:

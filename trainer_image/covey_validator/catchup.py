@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ def serve(exchange: Exchange, store: Store) -> None:
         return b"[" + b",".join(found) + b"]" if found else None
 
     async def model(_site: str, digest: bytes) -> bytes | None:
-        return store.model_bytes(digest)
+        return await asyncio.to_thread(store.model_bytes, digest)
 
     exchange.serve(RESULTS_KIND, results)
     exchange.serve(MODEL_KIND, model)

@@ -96,13 +96,16 @@ class DriverSession:
         """Wait until the driver reports a failure."""
         return await asyncio.shield(self._failure)
 
-    async def train(self, round_number: int, base: Tensors) -> Outcome:
-        """Have a round's inner steps done.
+    async def train(self, round_number: int, digest: bytes, files: Sequence[Tensors]) -> Outcome:
+        """Have a round's inner steps done, from a model with this digest: a whole one, then patches.
 
         Raises:
             TaskFailed: the delta cannot be used.
         """
-        reply = cast(Trained, await self._do(Work(train=Train(round=round_number, base=base))))
+        reply = cast(
+            Trained,
+            await self._do(Work(train=Train(round=round_number, base=files[0], patches=files[1:], digest=digest))),
+        )
         delta = await asyncio.to_thread(self._read, reply.delta)
         return Outcome(delta, reply.samples, reply.loss)
 

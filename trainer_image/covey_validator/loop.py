@@ -231,8 +231,9 @@ class RoundLoop:
         node = self._node
         try:
             model = runner.base
-            base = await asyncio.to_thread(node.shared.write_model, runner.round, model.digest, model.parameters)
-            outcome = await node.session.train(runner.round, base)
+            write = node.shared.write_model
+            files = await asyncio.to_thread(write, runner.round, model.digest, model.parameters)
+            outcome = await node.session.train(runner.round, model.digest, files)
             node.shared.clear(runner.round - 1)
             if self._runner is runner:
                 runner.trained(outcome)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 
 from covey_api.status import Reason
 from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
@@ -59,6 +60,7 @@ from covey_validator.round_types import (
     Weighed,
 )
 from covey_validator.scoring import Scores
+from covey_validator.steps import Step
 from covey_validator.store import DoubleSignature
 
 VIEW_SECONDS = 4.0
@@ -104,6 +106,7 @@ class Runner:
         self._updates: dict[bytes, SiteUpdate] = {}
         self._merge: RoundMerge | None = None
         self._candidate: dict[str, Array] = {}
+        self._step: Step | None = None
         self._keeping: asyncio.Task[bytes] | None = None
         self._finished: Finished | None = None
         self._waits_since = time.monotonic()
@@ -350,7 +353,9 @@ class Runner:
         self._candidate = await asyncio.to_thread(self._merge.candidate)
         digest = await asyncio.to_thread(model_digest, self._candidate)
         # Most candidates are accepted: on disk by the time that all have judged, signed and been heard.
-        self._keeping = asyncio.create_task(asyncio.to_thread(self._node.store.put_model, self._candidate, digest))
+        self._step = Step(self._base.digest, patch.of_parts(self._merge.changes()))
+        keep = partial(self._node.store.put_model, self._candidate, digest, self._step)
+        self._keeping = asyncio.create_task(asyncio.to_thread(keep))
         copies = await asyncio.to_thread(history.track.copies, self._merge)
         await self._feed(Merged(digest, copies))
 
@@ -367,8 +372,12 @@ class Runner:
         assert candidate is not None
         base = await asyncio.to_thread(shared.write_model, self.round, self._base.digest, self._base.parameters)
         # Once accepted it is the base that the next round is trained from.
-        merged = await asyncio.to_thread(shared.write_model, self.round + 1, candidate, self._candidate)
-        asked = [Candidate(label="base", parameters=base), Candidate(label="candidate", parameters=merged)]
+        write = partial(shared.write_model, self.round + 1, candidate, self._candidate, self._step)
+        merged = await asyncio.to_thread(write)
+        asked = [
+            Candidate(label=label, parameters=files[0], patches=files[1:])
+            for label, files in (("base", base), ("candidate", merged))
+        ]
         for site in sites:
             changes = patch.of_parts(await asyncio.to_thread(merge.difference_without, site))
             file = await asyncio.to_thread(shared.write, self.round, f"without-{site}", changes)

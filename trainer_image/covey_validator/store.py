@@ -2,7 +2,7 @@
 
     task.json                   the task as the chain had it
     start.json                  what the driver said about the data, and the first model's digest
-    models/<digest>.safetensors the base of this round and of the one before
+    models/                     the base of this round and of the one before (`models`)
     residual.safetensors        error feedback between rounds, with what its last round sent
     residual.json               whether that counted, so that it leaves the error feedback
     residual.spare              a file of the same size to write the next one into
@@ -49,8 +49,10 @@ from covey_exchange.proto.wire_pb2 import Signed
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel
 
-from covey_validator import durable, tensors
+from covey_validator import durable
+from covey_validator.models import Models
 from covey_validator.records import CertifiedRound
+from covey_validator.steps import Step
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class Store:
         self._others: dict[bytes, Message] = {}
         self._residual: Residual | None = None  # what residual.safetensors holds, if we have it
         self._staged: tuple[int, Residual] | None = None  # round, and what its staged.safetensors holds
-        for folder in ("models", "rounds", "certified"):
+        self._models = Models(path / "models")
+        for folder in ("rounds", "certified"):
             (path / folder).mkdir(parents=True, exist_ok=True)
 
     # --- small facts ------------------------------------------------------------------------------------------------
@@ -238,25 +241,30 @@ class Store:
         self._residual = None
         residual.save(self._path / "residual.safetensors")
 
-    def put_model(self, parameters: dict[str, Array], digest: bytes | None = None) -> bytes:
-        """Keep a model; returns its digest, which is computed if the caller does not know it."""
+    def put_model(self, parameters: dict[str, Array], digest: bytes | None = None, step: Step | None = None) -> bytes:
+        """Keep a model; returns its digest, which is computed if the caller does not know it.
+
+        Args:
+            parameters: the model.
+            digest: of it.
+            step: what makes it of a model that may be here; then there is less to write.
+        """
         digest = digest or model_digest(parameters)
-        if not self._model(digest).exists():
-            tensors.write_file(self._model(digest), parameters)
+        self._models.put(digest, parameters, step)
         return digest
 
     def model_bytes(self, digest: bytes) -> bytes | None:
         """The safetensors file of a model, or None."""
-        path = self._model(digest)
-        return path.read_bytes() if path.exists() else None
+        return self._models.file(digest)
 
     def model(self, digest: bytes) -> dict[str, Array]:
         """A model that was kept.
 
         Raises:
             FileNotFoundError: it is not here.
+            TensorsInvalid: the disk has other bits than were written.
         """
-        return tensors.parse(self._model(digest).read_bytes(), None, f"model 0x{digest.hex()}")
+        return self._models.get(digest)
 
     def certify(self, record: CertifiedRound) -> None:
         """Keep a result; with this the round is over."""
@@ -320,7 +328,7 @@ class Store:
         numbers = [int(path.stem) for path in (self._path / "certified").glob("*.json")]
         for number in sorted(numbers, reverse=True):
             record = self.certified(number)
-            if record is not None and self._model(record.model_digest).exists():
+            if record is not None and record.model_digest in self._models:
                 return record
         return None
 
@@ -333,10 +341,7 @@ class Store:
 
     def keep_models(self, digests: set[bytes]) -> None:
         """Remove all models but these."""
-        keep = {self._model(digest) for digest in digests}
-        for path in (self._path / "models").glob("*.safetensors"):
-            if path not in keep:
-                path.unlink()
+        self._models.keep(digests)
 
     def counters(self) -> dict[str, int]:
         """Numbers that go on counting over restarts."""
@@ -353,9 +358,6 @@ class Store:
 
     def _round(self, number: int) -> Path:
         return self._path / "rounds" / str(number)
-
-    def _model(self, digest: bytes) -> Path:
-        return self._path / "models" / f"{digest.hex()}.safetensors"
 
     def _certified(self, number: int) -> Path:
         return self._path / "certified" / f"{number:08d}.json"

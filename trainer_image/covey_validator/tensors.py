@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from covey_exchange.tensorfile import TensorFileInvalid
 from numpy.typing import NDArray
 
 from covey_validator import durable
+from covey_validator.steps import Step
 
 MODEL_BYTES_MAX = 2**40
 HEADER_BYTES_MAX = 2**20  # names and shapes in a safetensors file
@@ -59,12 +61,19 @@ def bytes_limit(manifest: Manifest) -> int:
     return 4 * manifest.parameters + HEADER_BYTES_MAX
 
 
+@dataclass(frozen=True)
+class _Written:
+    last_round: int  # that needs it
+    files: list[Tensors]  # a whole model, then patches
+    patch_bytes: int
+
+
 class SharedDirectory:
     """The directory that driver and validator mount."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._models: dict[bytes, tuple[int, Tensors]] = {}  # digest -> last round that needs it, file
+        self._models: dict[bytes, _Written] = {}
 
     def read(self, tensors: Tensors, manifest: Manifest | None) -> dict[str, Array]:
         """A parameter set of the driver, read once and checked before use.
@@ -95,19 +104,35 @@ class SharedDirectory:
         """Put arrays there for the driver; the same ones give the same file."""
         return self._put(f"validator-{round_number}-{label}.safetensors", arrays)
 
-    def write_model(self, round_number: int, digest: bytes, parameters: Mapping[str, Array]) -> Tensors:
-        """Put a model there for the driver, until a round is over; it is written once for all rounds that need it."""
-        last, tensors = self._models.get(digest) or (
-            round_number,
-            self._put(f"validator-model-{digest.hex()}.safetensors", parameters),
-        )
-        self._models[digest] = max(last, round_number), tensors
-        return tensors
+    def write_model(
+        self, round_number: int, digest: bytes, parameters: Mapping[str, Array], step: Step | None = None
+    ) -> list[Tensors]:
+        """Put a model there for the driver, until a round is over; it is written once for all rounds that need it.
+
+        Args:
+            round_number: the last round that needs it, as far as is known.
+            digest: of it.
+            parameters: the model.
+            step: what makes it of a model that may be there; then there is less to write.
+
+        Returns:
+            A whole model, and the patches that make this one of it.
+        """
+        known = self._models.get(digest) or self._written(digest, parameters, step)
+        self._models[digest] = replace(known, last_round=max(known.last_round, round_number))
+        return known.files
+
+    def _written(self, digest: bytes, parameters: Mapping[str, Array], step: Step | None) -> _Written:
+        parent = self._models.get(step.parent) if step is not None else None
+        if step is None or parent is None or not step.pays(parent.patch_bytes, parameters):
+            return _Written(0, [self._put(f"validator-model-{digest.hex()}.safetensors", parameters)], 0)
+        patch = self._put(f"validator-patch-{digest.hex()}.safetensors", step.changes)
+        return _Written(0, [*parent.files, patch], parent.patch_bytes + step.bytes)
 
     def clear(self, up_to_round: int) -> None:
         """Remove our files of rounds up to this one: the driver has answered, so it is done with them."""
-        self._models = {d: (last, t) for d, (last, t) in self._models.items() if last > up_to_round}
-        needed = {tensors.file for _, tensors in self._models.values()}
+        self._models = {d: written for d, written in self._models.items() if written.last_round > up_to_round}
+        needed = {tensors.file for written in self._models.values() for tensors in written.files}
         for path in self._path.glob("validator-*.safetensors"):
             about = path.name.split("-")[1]
             over = int(about) <= up_to_round if about.isdecimal() else path.name not in needed

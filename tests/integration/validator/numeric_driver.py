@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc
@@ -89,7 +89,8 @@ class NumericDriver:
                 if number not in self.trained:
                     self.trained.append(number)
                 pull = -1.0 if number == self._nonsense_at else 0.5
-                delta = (pull * (self._get(work.train.base) - self._target)).astype(np.float32)
+                base = self._patched(self._get(work.train.base), work.train.patches)
+                delta = (pull * (base - self._target)).astype(np.float32)
                 if self._noise is not None:
                     delta = self._noise.normal(0, np.std(delta), SHAPE).astype(np.float32)
                 files = self._put(f"driver-delta-{number}", delta * (40 if number == self._nonsense_at else 1))
@@ -106,8 +107,13 @@ class NumericDriver:
 
     def _model(self, candidate: wire.Candidate, earlier: dict[str, Array]) -> Array:
         if not candidate.differs_from:
-            return self._get(candidate.parameters)
-        return patch.apply({"weight": earlier[candidate.differs_from]}, self._load(candidate.parameters))["weight"]
+            return self._patched(self._get(candidate.parameters), candidate.patches)
+        return self._patched(earlier[candidate.differs_from], [candidate.parameters])
+
+    def _patched(self, model: Array, patches: Iterable[wire.Tensors]) -> Array:
+        for tensors in patches:
+            model = patch.apply({"weight": model}, self._load(tensors))["weight"]
+        return model
 
     def _evaluate(self, label: str, model: Array) -> wire.Evaluation:
         loss = float(np.mean((model - self._target) ** 2))

@@ -123,7 +123,9 @@ def stored(directory: Path, name: str, parameters: Parameters) -> wire.Tensors:
 
 
 def train(directory: Path, round_number: int, parameters: Parameters = BASE) -> wire.Work:
-    return wire.Work(train=wire.Train(round=round_number, base=stored(directory, f"base-{round_number}", parameters)))
+    base = stored(directory, f"base-{round_number}", parameters)
+    digest = hashlib.sha256(parameters["w"].tobytes()).digest()
+    return wire.Work(train=wire.Train(round=round_number, base=base, digest=digest))
 
 
 def test_a_round_is_trained_evaluated_and_reported(settings: DriverSettings, initialise: wire.Work) -> None:
@@ -175,6 +177,59 @@ def test_a_candidate_can_be_a_patch_of_an_earlier_one(settings: DriverSettings, 
     ]
     with validator(settings.socket, initialise, evaluate("another"), FINISH), pytest.raises(HandoverError):
         Driver(CountingExecutor(), settings).run()
+
+
+def changed(directory: Path, name: str, value: float) -> wire.Tensors:
+    return stored(directory, name, {"indices/w": np.array([1]), "values/w": np.array([value], np.float32)})
+
+
+def test_a_model_is_made_of_patches_and_what_is_held_is_not_read_again(
+    settings: DriverSettings, initialise: wire.Work
+) -> None:
+    shared, deltas = settings.shared, []
+    whole = stored(shared, "whole", {"w": np.array([1, 1], np.float32)})
+    steps = [changed(shared, f"step-{value}", value) for value in (2, 3, 4)]
+
+    def step(number: int, count: int, gone: str = "none") -> Callable[[wire.Report], wire.Work]:
+        def make(report: wire.Report) -> wire.Work:
+            if report.HasField("trained"):
+                deltas.append(load_file(shared / report.trained.delta.file)["w"].tolist())
+            (shared / gone).unlink(missing_ok=True)
+            digest = bytes([number])
+            return wire.Work(train=wire.Train(round=number, base=whole, patches=steps[:count], digest=digest))
+
+        return make
+
+    def evaluate(report: wire.Report) -> wire.Work:
+        step(3, 0)(report)
+        candidates = [wire.Candidate(label=str(count), parameters=whole, patches=steps[:count]) for count in (2, 3)]
+        return wire.Work(evaluate=wire.Evaluate(round=2, candidates=candidates))
+
+    script = (
+        step(1, 1),
+        step(2, 2, gone="whole"),
+        evaluate,
+        step(4, 3, gone="step-4"),
+        lambda r: step(5, 3)(r) and FINISH,
+    )
+    with validator(settings.socket, initialise, *script) as seen:
+        Driver(CountingExecutor(), settings).run()
+    assert deltas == [[0.5, 1.0], [0.5, 1.5], [0.5, 2.0]]
+    assert [e.loss_sum for e in seen.reports[4].evaluated.evaluations] == [4.0, 5.0]
+
+
+def test_the_same_model_from_other_files_is_the_same_question(settings: DriverSettings, initialise: wire.Work) -> None:
+    shared, executor = settings.shared, CountingExecutor()
+    whole = stored(shared, "whole", {"w": np.array([1, 2], np.float32)})
+    base, step = stored(shared, "base", {"w": np.array([1, 1], np.float32)}), changed(shared, "step", 2)
+    asked = [
+        wire.Work(train=wire.Train(round=1, base=base, patches=[step], digest=b"one")),
+        wire.Work(train=wire.Train(round=1, base=whole, digest=b"one")),
+        wire.Work(train=wire.Train(round=1, base=base, digest=b"another")),
+    ]
+    with validator(settings.socket, initialise, *asked, FINISH):
+        Driver(executor, settings).run()
+    assert [call for call in executor.calls if call.startswith("train")] == ["train 1"] * 2
 
 
 def test_only_the_newest_delta_is_kept(settings: DriverSettings, initialise: wire.Work) -> None:

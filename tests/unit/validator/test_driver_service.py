@@ -11,12 +11,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from covey_exchange import patch
+from covey_exchange.codec import Sparse
 from covey_exchange.manifest import Array
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
 from covey_validator import driver, service, tensors
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
+from covey_validator.steps import Step
 from covey_validator.tensors import SharedDirectory
 from safetensors.numpy import load, save
 from validator_world import MANIFEST, model
@@ -74,7 +77,7 @@ async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_pat
         assert (session.ray_version, session.workers) == ("2.60", 2)
 
         base = SharedDirectory(tmp_path).write(1, "base", model())
-        training = asyncio.create_task(session.train(1, base))
+        training = asyncio.create_task(session.train(1, bytes(32), [base]))
         work = await client.say(client.initialised())
         assert (work.train.round, work.train.base) == (1, base)
         start = await session.start()
@@ -99,7 +102,9 @@ async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_pat
 async def test_a_driver_that_comes_back_is_told_again_what_to_do(tmp_path: Path):
     session = _session(tmp_path)
     async with connected(tmp_path, session) as client:
-        training = asyncio.create_task(session.train(3, SharedDirectory(tmp_path).write(3, "base", model())))
+        training = asyncio.create_task(
+            session.train(3, bytes(32), [SharedDirectory(tmp_path).write(3, "base", model())])
+        )
         await client.join()
         first = await client.say(client.initialised())
         assert (await client.say(HELLO)).HasField("initialise")  # it died and starts anew
@@ -125,7 +130,7 @@ async def test_work_whose_round_is_over_is_taken_back(tmp_path: Path):
         stale = asyncio.create_task(session.evaluate(1, [wire.Candidate(label="base", parameters=base)]))
         await asyncio.sleep(0)
         session.drop_waiting()
-        fresh = asyncio.create_task(session.train(2, base))
+        fresh = asyncio.create_task(session.train(2, bytes(32), [base]))
         await client.join()
         work = await client.say(client.initialised())
         assert work.train.round == 2
@@ -203,7 +208,7 @@ async def test_tensors_are_checked_before_use(tmp_path: Path, make: object, word
     session = _session(shared)
     async with connected(shared, session) as client:
         base = SharedDirectory(shared).write(1, "base", model())
-        training = asyncio.create_task(session.train(1, base))
+        training = asyncio.create_task(session.train(1, bytes(32), [base]))
         await client.join()
         await client.say(client.initialised())
         files = make(client)  # type: ignore[operator]
@@ -231,12 +236,34 @@ def test_files_of_rounds_that_are_over_are_removed(tmp_path: Path):
 def test_a_model_is_written_once_for_all_rounds_that_need_it(tmp_path: Path):
     shared = SharedDirectory(tmp_path)
     first = shared.write_model(2, b"\x01" * 32, model(1.0))
-    assert shared.read(first, None)["weight"].flat[0] == 1.0
+    assert shared.read(first[0], None)["weight"].flat[0] == 1.0
     assert shared.write_model(1, b"\x01" * 32, model(2.0)) == first, "not even looked at"
     shared.write_model(1, b"\x02" * 32, model(2.0))
     (tmp_path / f"validator-model-{'03' * 32}.safetensors").write_bytes(b"of an earlier life")
     shared.clear(1)
-    assert [path.name for path in tmp_path.iterdir()] == [first.file]
+    assert [path.name for path in tmp_path.iterdir()] == [first[0].file]
     shared.clear(2)
     assert not list(tmp_path.iterdir())
-    assert shared.write_model(3, b"\x01" * 32, model(1.0)) == first, "the same question after a restart, too"
+    assert shared.write_model(3, b"\x01" * 32, model(1.0)) == first
+
+
+def test_of_a_model_that_is_there_only_the_step_to_the_next_is_written(tmp_path: Path):
+    shared = SharedDirectory(tmp_path)
+    digests = [bytes([number]) * 32 for number in range(40)]
+    base = {"weight": np.zeros(1000, dtype=np.float32)}
+    files = [shared.write_model(1, digests[0], base)]
+    for number in range(1, 40):
+        changes = {"weight": Sparse(np.arange(10 * number), np.full(10 * number, number, np.float32), (1000,))}
+        base = patch.apply(base, patch.of_parts(changes))
+        step = Step(digests[number - 1], patch.of_parts(changes))
+        files.append(shared.write_model(number + 1, digests[number], base, step))
+        shared.clear(number)
+        needed = {file.file for file in files[-1]}
+        assert {path.name for path in tmp_path.iterdir()} == needed
+        made = shared.read(files[-1][0], None)
+        for file in files[-1][1:]:
+            made = patch.apply(made, load((tmp_path / file.file).read_bytes()))
+        assert made["weight"].tobytes() == base["weight"].tobytes()
+    lengths = [len(each) for each in files]
+    assert max(lengths) > 3
+    assert lengths.count(1) > 2, "patches do not outgrow the model"

@@ -360,18 +360,28 @@ class Train(_message.Message):
 
     ROUND_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     round: _builtins.int
+    digest: _builtins.bytes
+    """of the model that they make: the same round from the same model is the same question"""
     @_builtins.property
     def base(self) -> Global___Tensors: ...
+    @_builtins.property
+    def patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensors]:
+        """(covey_exchange.patch) to be applied to it in order; what is held need not be read"""
+
     def __init__(
         self,
         *,
         round: _builtins.int = ...,
         base: Global___Tensors | None = ...,
+        patches: _abc.Iterable[Global___Tensors] | None = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "digest", b"digest", "patches", b"patches", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,21 +421,27 @@ class Candidate(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     DIFFERS_FROM_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     differs_from: _builtins.str
     """if set: parameters are a patch (covey_exchange.patch) of this earlier candidate"""
     @_builtins.property
     def parameters(self) -> Global___Tensors: ...
+    @_builtins.property
+    def patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensors]:
+        """to be applied in order, as in Train"""
+
     def __init__(
         self,
         *,
         label: _builtins.str = ...,
         parameters: Global___Tensors | None = ...,
         differs_from: _builtins.str = ...,
+        patches: _abc.Iterable[Global___Tensors] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differs_from", b"differs_from", "label", b"label", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differs_from", b"differs_from", "label", b"label", "parameters", b"parameters", "patches", b"patches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
