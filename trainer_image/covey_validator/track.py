@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from covey_exchange.codec import Update
 from covey_exchange.merge import RoundMerge
 
 from covey_validator.incentives.copies import Flat, Past, copied
@@ -29,11 +28,12 @@ class Track:
         self.round = 0
         self._rule = rule
         self._movement = Movement()
+        self._newest: tuple[RoundMerge, Mapping[str, Flat]] | None = None  # that was looked at
         self._public: list[tuple[Past, bool]] = []  # with whether the round was accepted
 
     def copies(self, merge: RoundMerge) -> frozenset[str]:
         """Sites whose update of the next round repeats what others had made public."""
-        return copied(self._rule, _flat(merge.parts()), [past for past, _ in self._public])
+        return copied(self._rule, self._flat(merge), [past for past, _ in self._public])
 
     def take(self, round_number: int, merge: RoundMerge, accepted: bool) -> None:
         """Take in a round; once, however often it is told.
@@ -45,10 +45,10 @@ class Track:
             return
         if round_number != self.round + 1:
             raise ValueError(f"round {self.round + 1} is missing before round {round_number}")
-        parts = merge.parts()
         if accepted:
-            self._movement.add(parts)
-        rounds = [*self._public, (Past(_flat(parts)), accepted)]
+            self._movement.add(merge.parts())
+        rounds = [*self._public, (Past(self._flat(merge)), accepted)]
+        self._newest = None
         older, recent = rounds[:-_RECENT_ROUNDS], rounds[-_RECENT_ROUNDS:]
         if not any(there for _, there in recent):
             recent = [each for each in older if each[1]][-1:] + recent  # the last step of the model
@@ -59,6 +59,7 @@ class Track:
         """Inner products of all that the sites have made of the model."""
         return self._movement.gram()
 
-
-def _flat(parts: Mapping[str, Update]) -> dict[str, Flat]:
-    return {site: Flat.of(update) for site, update in parts.items()}
+    def _flat(self, merge: RoundMerge) -> Mapping[str, Flat]:
+        if self._newest is None or self._newest[0] is not merge:
+            self._newest = merge, {site: Flat.of(update) for site, update in merge.parts().items()}
+        return self._newest[1]

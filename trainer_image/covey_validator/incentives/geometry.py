@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from covey_validator.incentives.terms import PPB, PPM
 from covey_validator.scoring import weighted_quantile
 
+COMPILED_FROM_ELEMENTS = 2**18  # of one array
 _LANES = 4096
 _GRAM_BITS = 60  # the largest entry becomes an integer of so many bits
 _RIDGE = 10**9  # one part of so many is added to the diagonal: two sites with the same movement have no unique part
@@ -32,6 +33,17 @@ def ordered_sum(values: NDArray[np.float64]) -> float:
     for start in range(0, values.size, _LANES):
         row = values[start : start + _LANES]
         lanes[: row.size] += row
+    return math.fsum(lanes)
+
+
+def ordered_dot(first: Array, second: Array) -> float:
+    """The `ordered_sum` of the exact products of two flat float32 arrays."""
+    if first.size < COMPILED_FROM_ELEMENTS:
+        return ordered_sum(first.astype(np.float64) * second)
+    from covey_validator.incentives import compiled  # a second: only who needs it pays
+
+    lanes = np.zeros(_LANES, dtype=np.float64)
+    compiled.add_products(first, second, lanes)
     return math.fsum(lanes)
 
 
@@ -64,10 +76,7 @@ class Movement:
         entries: list[list[Fraction]] = [[Fraction(0)] * len(sites) for _ in sites]
         for i, first in enumerate(sites):
             for j, second in enumerate(sites[: i + 1]):
-                products = (
-                    ordered_sum(self.of[first][n].reshape(-1).astype(np.float64) * self.of[second][n].reshape(-1))
-                    for n in names
-                )
+                products = (ordered_dot(self.of[first][n].reshape(-1), self.of[second][n].reshape(-1)) for n in names)
                 entries[i][j] = entries[j][i] = Fraction(math.fsum(products))
         return Gram.scaled(sites, entries)
 
