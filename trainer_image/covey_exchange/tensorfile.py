@@ -111,7 +111,7 @@ def read_from(
 
     def take(count: int) -> NDArray[np.uint8]:
         found = np.empty(count, dtype=np.uint8)
-        view = memoryview(found)
+        view = found.data
         for start in range(0, count, PIECE_BYTES):
             piece = view[start : start + PIECE_BYTES]
             _read_all(file, piece)
@@ -142,7 +142,7 @@ def _pieces(arrays: Tensors, metadata: Mapping[str, str] | None) -> Iterator[mem
     encoded += b" " * (-len(encoded) % 8)
     yield struct.pack("<Q", len(encoded)) + encoded
     for _, array in ordered:
-        flat = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for start in range(0, len(flat), PIECE_BYTES):
             yield flat[start : start + PIECE_BYTES]
 
