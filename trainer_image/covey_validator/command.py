@@ -8,7 +8,7 @@ import logging
 import signal
 from pathlib import Path
 
-from covey_validator import output
+from covey_validator import allocator, output
 from covey_validator.errors import TaskFailed
 from covey_validator.process import Validator
 from covey_validator.settings import ValidatorSettings
@@ -22,6 +22,7 @@ _log = logging.getLogger("covey_validator")
 def main() -> int:
     """Entry point; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    allocator.keep_freed_memory()
     parser = argparse.ArgumentParser(prog="covey_validator", description="Runs one member's part of a task.")
     parser.add_argument("--config", type=Path, required=True, help="JSON file with the settings")
     try:
