@@ -32,6 +32,9 @@ class EventKind(StrEnum):
     ROLL_CALL_CLOSED = "RollCallClosed"
     FAULT_PROVEN = "FaultProven"
     PENALTY_CHANGED = "PenaltyChanged"
+    HOLDOUT_COMMITTED = "HoldoutCommitted"
+    APPEAL_FILED = "AppealFiled"
+    VERDICT_POSTED = "VerdictPosted"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
 

@@ -37,7 +37,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
     ScoreReveal: ("bytes32", "uint64", "address", "bytes32", "bytes32"),
     RoundResult: ("bytes32", "uint64", "uint32", *("bytes32",) * 5, "uint256", "bool", "bool"),
     RollCall: ("bytes32", "uint32", "address", "bytes32"),
-    AuditVerdict: ("bytes32", "uint64", "address", "bytes32", "bytes32", "bool", "bytes32"),
+    AuditVerdict: ("bytes32", "address", "uint32", "bool", "bytes32"),
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 ZERO_HASH = bytes(32)
+ZERO_ADDRESS = "0x" + "00" * 20
 # Of TaskMarket: from publication to deadline.
 MAX_TASK_SECONDS = 2 * 366 * 86_400
 
@@ -77,7 +78,10 @@ class Member:
 
 @dataclass(frozen=True)
 class PublishedTask:
-    """A task of the market; `spec` is the canonical terms, checked against `spec_hash` by keccak256."""
+    """A task of the market; `spec` is the canonical terms, checked against `spec_hash` by keccak256.
+
+    Without an `auditor` there are no appeals; `appeal_window` is in seconds after the last result.
+    """
 
     task_id: bytes
     consortium: bytes
@@ -94,6 +98,8 @@ class PublishedTask:
     answer_window: int
     status: TaskStatus
     block: int
+    appeal_window: int = 0
+    auditor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,32 @@ class Penalty:
     appealing: bool
     held: int
     slashed: int
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """What a member has bound itself to before the start: so many `records` under one Merkle `root` of 32 bytes."""
+
+    root: bytes
+    records: int
+
+
+@dataclass(frozen=True)
+class PostedVerdict:
+    """An auditor's word as the chain has it; `findings` are the bytes that the auditor has signed the hash of."""
+
+    epoch: int
+    authentic: bool
+    findings: bytes
+    block: int
+
+
+@dataclass(frozen=True)
+class Appeal:
+    """A member's appeal in a task: when it was filed, if it was, and the newest verdict, if there is one."""
+
+    filed_block: int | None
+    verdict: PostedVerdict | None
 
 
 @dataclass(frozen=True)
@@ -291,15 +323,16 @@ class RollCall:
 
 @dataclass(frozen=True)
 class AuditVerdict:
-    """What an auditor signs about the records that a member has opened; `findings` is a hash of the numbers."""
+    """What an auditor signs about the records that a member has opened.
+
+    `epoch` is one of the incentive rule, from 1; the findings behind `findings_hash` (keccak256) are of all up to it.
+    """
 
     task_id: bytes
-    round: int
     member: str
-    holdout_root: bytes
-    beacon: bytes
+    epoch: int
     authentic: bool
-    findings: bytes
+    findings_hash: bytes
 
 
 # Of these a site may sign one for each slot: two prove that it has lied.

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from typing import Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from covey_chain.client import Chain
-from covey_chain.errors import InsufficientFunds
 from covey_chain.journal import Journal
-from covey_chain.queue import PATIENT, Call, Done, Pace, TransactionQueue
-from covey_chain.signing import private_key
+from covey_chain.queue import Call
 from covey_chain.types import (
+    ZERO_ADDRESS,
+    AuditVerdict,
+    Holdout,
     Proposal,
     Provable,
     Receipt,
@@ -27,6 +23,7 @@ from covey_chain.types import (
     UpdateHeader,
     Vote,
 )
+from covey_chain.writer import Writer, call_of
 
 __all__ = ["Journal", "Wallet"]
 
@@ -37,34 +34,8 @@ _PROOFS: dict[type[Provable], str] = {
 }
 
 
-class Wallet:
-    """An account that writes to the contracts.
-
-    Args:
-        chain: the contracts.
-        key: 0x-hex private key.
-        confirmations: blocks after which a transaction counts; its own block is the first.
-        journal: where transactions on their way are remembered; one of its own in memory if None.
-        pace: how long to wait for what.
-
-    Raises:
-        BadWalletKey: `key` is not a private key.
-
-    All methods that send raise what `TransactionQueue.submit` raises, and return its receipt.
-    """
-
-    def __init__(
-        self, chain: Chain, key: str, confirmations: int = 1, journal: Journal | None = None, pace: Pace = PATIENT
-    ) -> None:
-        self._account: LocalAccount = Account.from_key(private_key(key))
-        self.chain = chain
-        self._spending = asyncio.Lock()  # an allowance replaces the one before: it is used before the next is given
-        self._queue = TransactionQueue(chain, self._account, confirmations, journal or Journal(), pace)
-
-    @property
-    def address(self) -> str:
-        """Checksum address of the key."""
-        return str(self._account.address)
+class Wallet(Writer):
+    """An account with its aims; built as `Writer` says."""
 
     # --- consortium ----------------------------------------------------------------------------------------------
 
@@ -77,7 +48,7 @@ class Wallet:
             return await self.chain.consortium(name) is not None
 
         arguments = (name, to_checksum_address(token), min_stake, admission, unbonding_seconds)
-        call = _call(self.chain.registry_contract, "createConsortium", *arguments)
+        call = call_of(self.chain.registry_contract, "createConsortium", *arguments)
         return await self._queue.submit(f"consortium:{name}", call, done)
 
     async def admit(self, consortium: bytes, candidate: str) -> Receipt:
@@ -88,7 +59,7 @@ class Wallet:
         async def done() -> bool:
             return bool(await self.chain.call(voted))
 
-        call = _call(self.chain.registry_contract, "admit", consortium, address)
+        call = call_of(self.chain.registry_contract, "admit", consortium, address)
         return await self._queue.submit(f"admit:{consortium.hex()}:{address}", call, done)
 
     async def join(
@@ -108,7 +79,7 @@ class Wallet:
             return m is not None and (m.roles, m.tls_key_hash, m.endpoint, m.metadata_hash, m.certificate) == wanted
 
         verb = "join" if await self.chain.member(consortium, self.address) is None else "update"
-        call = _call(self.chain.registry_contract, verb, consortium, int(roles), *wanted[1:])
+        call = call_of(self.chain.registry_contract, verb, consortium, int(roles), *wanted[1:])
         return await self._queue.submit(f"{verb}:{consortium.hex()}:{call.data}", call, done)
 
     async def stake_up_to(self, consortium: bytes, token: str, target: int) -> Receipt:
@@ -119,7 +90,7 @@ class Wallet:
         async def done() -> bool:
             return await self._staked(consortium) >= target
 
-        call = _call(registry, "stake", consortium, max(0, missing))
+        call = call_of(registry, "stake", consortium, max(0, missing))
         async with self._spending:
             if missing > 0:
                 await self._allow(token, registry.address, missing, "stake")
@@ -132,7 +103,7 @@ class Wallet:
         async def done() -> bool:
             return await self._staked(consortium) <= target
 
-        call = _call(self.chain.registry_contract, "unstake", consortium, max(0, surplus))
+        call = call_of(self.chain.registry_contract, "unstake", consortium, max(0, surplus))
         return await self._queue.submit(f"unstake:{consortium.hex()}:{target}", call, done)
 
     async def withdraw(self, consortium: bytes) -> Receipt:
@@ -142,7 +113,7 @@ class Wallet:
             member = await self.chain.member(consortium, self.address)
             return member is None or member.unbonding == 0
 
-        call = _call(self.chain.registry_contract, "withdraw", consortium)
+        call = call_of(self.chain.registry_contract, "withdraw", consortium)
         return await self._queue.submit(f"withdraw:{consortium.hex()}", call, done)
 
     # --- tasks ---------------------------------------------------------------------------------------------------
@@ -162,6 +133,8 @@ class Wallet:
         deadline: int,
         answer_window: int,
         salt: bytes,
+        appeal_window: int = 0,
+        auditor: str = ZERO_ADDRESS,
     ) -> tuple[bytes, Receipt]:
         """Publish a task with its bounty; the same salt never publishes twice. Returns the task id and the receipt."""
         task_id = await self.chain.task_id_of(self.address, salt)
@@ -172,9 +145,9 @@ class Wallet:
 
         terms = (
             consortium, spec_hash, to_checksum_address(token), bounty, min_members, max_members, rounds, accept_by,
-            deadline, answer_window, salt,
+            deadline, answer_window, appeal_window, to_checksum_address(auditor), salt,
         )  # fmt: skip
-        call = _call(market, "publish", terms, spec)
+        call = call_of(market, "publish", terms, spec)
         async with self._spending:
             if bounty and not await done():
                 await self._allow(token, market.address, bounty, "bounty")
@@ -190,9 +163,9 @@ class Wallet:
             return bool(has_roles) and (has_session, has_endpoint) == (session, endpoint)
 
         if (await self.chain.call(participation))[0] == 0:
-            call = _call(self.chain.market_contract, "accept", task_id, int(roles), session, endpoint)
+            call = call_of(self.chain.market_contract, "accept", task_id, int(roles), session, endpoint)
         else:
-            call = _call(self.chain.market_contract, "setSession", task_id, session, endpoint)
+            call = call_of(self.chain.market_contract, "setSession", task_id, session, endpoint)
         return await self._queue.submit(f"{call.name}:0x{task_id.hex()}:{session}:{endpoint}", call, done)
 
     async def withdraw_acceptance(self, task_id: bytes) -> Receipt:
@@ -226,6 +199,54 @@ class Wallet:
 
         return await self._task("collectRefund", task_id, done)
 
+    # --- appeals -------------------------------------------------------------------------------------------------
+
+    async def commit_holdout(self, task_id: bytes, holdout: Holdout) -> Receipt:
+        """Bind the account to its records in a task that is open; nothing happens if it has committed to the same."""
+
+        async def done() -> bool:
+            return await self.chain.holdout_of(task_id, self.address) == holdout
+
+        call = call_of(self.chain.market_contract, "commitHoldout", task_id, holdout.root, holdout.records)
+        return await self._queue.submit(f"holdout:0x{task_id.hex()}:{holdout.root.hex()}", call, done)
+
+    async def appeal(self, task_id: bytes) -> Receipt:
+        """Appeal against what a task has held of the account's stake, or against its removal; once."""
+
+        async def done() -> bool:
+            return (await self.chain.appeal_of(task_id, self.address)).filed_block is not None
+
+        call = call_of(self.chain.settlement_contract, "appeal", task_id)
+        return await self._queue.submit(f"appeal:0x{task_id.hex()}", call, done)
+
+    async def post_verdict(self, verdict: AuditVerdict, findings: bytes, signature: bytes) -> Receipt:
+        """Carry an auditor's verdict; nothing happens if that of this or a later epoch is there.
+
+        Args:
+            verdict: what the auditor has signed.
+            findings: the bytes behind `verdict.findings_hash`, at most 8 KiB.
+            signature: 65 bytes by the auditor's key.
+        """
+
+        async def done() -> bool:
+            posted = (await self.chain.appeal_of(verdict.task_id, verdict.member)).verdict
+            return posted is not None and posted.epoch >= verdict.epoch
+
+        call = call_of(self.chain.settlement_contract, "postVerdict", astuple(verdict), findings, signature)
+        intent = f"verdict:0x{verdict.task_id.hex()}:{verdict.member}:{verdict.epoch}"
+        return await self._queue.submit(intent, call, done)
+
+    async def resolve_held(self, task_id: bytes, member: str) -> Receipt:
+        """Have a task that is over burn or let go what it still holds of a member; nothing happens if that is none."""
+        address = to_checksum_address(member)
+
+        async def done() -> bool:
+            penalty = await self.chain.penalty_of(task_id, address)
+            return penalty is not None and penalty.held == 0
+
+        call = call_of(self.chain.settlement_contract, "resolveHeld", task_id, address)
+        return await self._queue.submit(f"resolve:0x{task_id.hex()}:{address}", call, done)
+
     # --- results and money ---------------------------------------------------------------------------------------
 
     async def post_result(self, result: RoundResult, penalties: bytes, signatures: Mapping[str, bytes]) -> Receipt:
@@ -241,7 +262,7 @@ class Wallet:
             return (await self.chain.settlement(result.task_id)).round >= result.round
 
         ordered = b"".join(signatures[signer] for signer in sorted(signatures, key=str.lower))
-        call = _call(self.chain.settlement_contract, "postResult", astuple(result), penalties, ordered)
+        call = call_of(self.chain.settlement_contract, "postResult", astuple(result), penalties, ordered)
         return await self._queue.submit(f"result:0x{result.task_id.hex()}:{result.round}", call, done)
 
     async def answer_roll_call(self, call: RollCall, signature: bytes, evidence: bytes) -> Receipt:
@@ -258,7 +279,7 @@ class Wallet:
             return over or await self.chain.has_answered(call.task_id, call.epoch, call.site)
 
         values = (call.task_id, call.epoch, call.site, evidence, signature)
-        sent = _call(self.chain.settlement_contract, "answerRollCall", *values)
+        sent = call_of(self.chain.settlement_contract, "answerRollCall", *values)
         return await self._queue.submit(f"answer:0x{call.task_id.hex()}:{call.epoch}:{call.site}", sent, done)
 
     async def close_roll_call(self, task_id: bytes, epoch: int) -> Receipt:
@@ -267,7 +288,7 @@ class Wallet:
         async def done() -> bool:
             return await self.chain.epoch(task_id) >= epoch
 
-        call = _call(self.chain.settlement_contract, "closeRollCall", task_id, epoch)
+        call = call_of(self.chain.settlement_contract, "closeRollCall", task_id, epoch)
         return await self._queue.submit(f"close:0x{task_id.hex()}:{epoch}", call, done)
 
     async def prove_fault(
@@ -292,7 +313,7 @@ class Wallet:
             return bool((await self.chain.call(participation))[4])
 
         shown = [value for said in (first, second) for value in (astuple(said[0]), said[1])]
-        call = _call(self.chain.settlement_contract, _PROOFS[kind], *shown, to_checksum_address(reporter))
+        call = call_of(self.chain.settlement_contract, _PROOFS[kind], *shown, to_checksum_address(reporter))
         return await self._queue.submit(f"fault:0x{task_id.hex()}:{site}", call, done)
 
     async def claim(self, task_id: bytes, member: str, cumulative: int, proof: Sequence[bytes]) -> Receipt:
@@ -302,7 +323,7 @@ class Wallet:
         async def done() -> bool:
             return await self.chain.claimed(task_id, address) >= cumulative
 
-        call = _call(self.chain.settlement_contract, "claim", task_id, address, cumulative, list(proof))
+        call = call_of(self.chain.settlement_contract, "claim", task_id, address, cumulative, list(proof))
         return await self._queue.submit(f"claim:0x{task_id.hex()}:{address}:{cumulative}", call, done)
 
     async def fund(self, address: str, at_least_wei: int) -> Receipt:
@@ -315,46 +336,3 @@ class Wallet:
 
         call = Call(f"the funding of {target}", target, value=max(0, missing))
         return await self._queue.submit(f"fund:{target}:{at_least_wei}", call, done)
-
-    # --- parts ---------------------------------------------------------------------------------------------------
-
-    async def _task(self, verb: str, task_id: bytes, done: Done) -> Receipt:
-        return await self._queue.submit(
-            f"{verb}:0x{task_id.hex()}", _call(self.chain.market_contract, verb, task_id), done
-        )
-
-    def _status_is(self, task_id: bytes, *wanted: TaskStatus) -> Done:
-        async def done() -> bool:
-            return await self.chain.task_status(task_id) in wanted
-
-        return done
-
-    async def _staked(self, consortium: bytes) -> int:
-        return int(await self.chain.call(self.chain.registry_contract.functions.stakeOf(consortium, self.address)))
-
-    async def _allow(self, token: str, spender: str, amount: int, purpose: str) -> None:
-        balance = await self.chain.token_balance(token, self.address)
-        if balance < amount:
-            decimals, symbol = await self.chain.token_decimals(token), await self.chain.token_symbol(token)
-            raise InsufficientFunds(
-                purpose, self.address, _tokens(amount, decimals, symbol), _tokens(balance, decimals, symbol)
-            )
-        contract = self.chain.token(token)
-        allowance = contract.functions.allowance(self.address, spender)
-
-        async def done() -> bool:
-            return int(await self.chain.call(allowance)) >= amount
-
-        call = _call(contract, "approve", spender, amount)
-        await self._queue.submit(f"approve:{contract.address}:{spender}:{amount}", call, done)
-
-
-def _call(contract: Any, name: str, *arguments: Any) -> Call:
-    return Call(name, contract.address, contract.encode_abi(name, args=list(arguments)))
-
-
-def _tokens(amount: int, decimals: int, symbol: str) -> str:
-    """An exact amount for people: no exponent, no rounding, no trailing zeros."""
-    whole, part = divmod(amount, 10**decimals)
-    digits = f"{part:0{decimals}d}".rstrip("0") if part else ""
-    return f"{whole}{'.' + digits if digits else ''} {symbol}"

@@ -26,6 +26,7 @@ abstract contract Penalties is Signed {
     error PenaltyUnknown(uint8 flags);
     error PenaltyForgotten(uint256 places);
     error PenaltyAboveStake(address member, uint256 penalty, uint256 stake);
+    error HeldWithoutAppeal(uint8 place, uint256 held);
     error SlashDecreased(address member, uint256 slashed, uint256 before);
 
     /// Only for entries that have changed.
@@ -33,7 +34,7 @@ abstract contract Penalties is Signed {
 
     /// Bit i: participants()[i] is in the ledger.
     mapping(bytes32 taskId => uint256) private _penalised;
-    mapping(bytes32 taskId => mapping(uint8 place => Penalty)) private _penalties;
+    mapping(bytes32 taskId => mapping(uint8 place => Penalty)) internal _penalties;
 
     /// @notice What a member has lost in a task so far; its place is that in participants().
     function penaltyAt(bytes32 taskId, uint8 place) external view returns (Penalty memory) {
@@ -41,7 +42,8 @@ abstract contract Penalties is Signed {
     }
 
     /// @dev Take over a signed ledger.
-    function _penalise(bytes32 taskId, bytes calldata ledger) internal {
+    /// @param last whether it is the task's last: then nothing stays held but what an appeal protects.
+    function _penalise(bytes32 taskId, bytes calldata ledger, bool last) internal {
         if (ledger.length % ENTRY_BYTES != 0) revert PenaltiesCut(ledger.length);
         uint256 known = _penalised[taskId];
         uint256 seen;
@@ -50,17 +52,16 @@ abstract contract Penalties is Signed {
             // Nothing at this place or above it so far.
             if (seen >> place != 0) revert PenaltiesNotAscending(place);
             seen |= uint256(1) << place;
-            _enter(taskId, place, _decoded(ledger[i + 1:i + ENTRY_BYTES]), (known >> place) & 1 == 0);
+            Penalty memory entry = _decoded(ledger[i + 1:i + ENTRY_BYTES]);
+            if (last && entry.held > 0 && !entry.appealing) revert HeldWithoutAppeal(place, entry.held);
+            _enter(taskId, place, entry, (known >> place) & 1 == 0);
         }
         if (known & ~seen != 0) revert PenaltyForgotten(known & ~seen);
         if (known != seen) _penalised[taskId] = seen;
     }
 
-    function _enter(bytes32 taskId, uint8 place, Penalty memory now_, bool first) private {
-        Penalty memory before = _penalties[taskId][place];
-        bool same = now_.held == before.held && now_.slashed == before.slashed && now_.removed == before.removed
-            && now_.appealing == before.appealing;
-        if (same && !first) return;
+    /// @dev Change an entry: hold, let go and burn the difference.
+    function _change(bytes32 taskId, uint8 place, Penalty memory before, Penalty memory now_) internal {
         uint96 burnt = now_.slashed > before.slashed ? now_.slashed - before.slashed : 0;
         (address member, uint96 stake) = market.penalise(taskId, place, before.held, now_.held, burnt, now_.removed);
         if (now_.slashed < before.slashed) revert SlashDecreased(member, now_.slashed, before.slashed);
@@ -69,6 +70,13 @@ abstract contract Penalties is Signed {
         if (now_.removed && !before.removed) _silence(taskId, place, stake);
         _penalties[taskId][place] = now_;
         emit PenaltyChanged(taskId, member, now_.held, now_.slashed, now_.removed);
+    }
+
+    function _enter(bytes32 taskId, uint8 place, Penalty memory now_, bool first) private {
+        Penalty memory before = _penalties[taskId][place];
+        bool same = now_.held == before.held && now_.slashed == before.slashed && now_.removed == before.removed
+            && now_.appealing == before.appealing;
+        if (first || !same) _change(taskId, place, before, now_);
     }
 
     /// @param entry without its place.

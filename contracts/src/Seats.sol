@@ -94,6 +94,12 @@ abstract contract Seats {
         return (_participants[taskId][seat.place], seat.place, seat.stake);
     }
 
+    /// @notice The place of a participant in participants(); reverts for a stranger.
+    function placeOf(bytes32 taskId, address member) external view returns (uint8) {
+        if (_participationOf[taskId][member].roles == 0) revert NotParticipant(member);
+        return _seatOf(taskId, member).place;
+    }
+
     function participants(bytes32 taskId) external view returns (address[] memory) {
         return _participants[taskId];
     }

@@ -2,15 +2,15 @@
 pragma solidity ^0.8.28;
 
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {Appeals} from "./Appeals.sol";
 import {FraudProofs} from "./FraudProofs.sol";
-import {Penalties} from "./Penalties.sol";
 import {RollCalls} from "./RollCalls.sol";
 import {Signed} from "./Signed.sol";
 import {TaskMarket, ISettlement} from "./TaskMarket.sol";
 
 /// @title Results of rounds under the signatures of more than two thirds of the stake, and rewards by proof.
 /// @notice The entry of Covey's contracts: `registry()` and `market()` lead to the others.
-contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
+contract Settlement is RollCalls, FraudProofs, Appeals, ISettlement {
     struct RoundResult {
         bytes32 taskId;
         uint64 round; // counted from 1
@@ -29,6 +29,7 @@ contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
         uint64 round;
         bool last;
         bool penalised; // whether there is a ledger of penalties
+        uint40 endedAt; // seconds since 1970; of the last result
         uint128 totalReward;
         bytes32 modelDigest;
         bytes32 rewardRoot;
@@ -81,7 +82,7 @@ contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
             revert PenaltiesMismatch(result.penalties);
         }
         if (penalties.length > 0 || state.penalised) {
-            _penalise(result.taskId, penalties);
+            _penalise(result.taskId, penalties, result.last);
             state.penalised = true;
         }
 
@@ -102,7 +103,9 @@ contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
             result.accepted,
             result.last
         );
-        if (result.last) market.finish(result.taskId, result.totalReward);
+        if (!result.last) return;
+        state.endedAt = uint40(block.timestamp);
+        market.finish(result.taskId, result.totalReward);
     }
 
     /// @notice Pay what `member` has earned and not yet been paid; anybody may send it, the member receives it.
@@ -138,6 +141,10 @@ contract Settlement is RollCalls, FraudProofs, Penalties, ISettlement {
         if (result.round > rounds) revert RoundBeyondEnd(result.round, rounds);
         if (result.totalReward < state.totalReward) revert RewardDecreased(result.totalReward, state.totalReward);
         if (result.totalReward > bounty) revert RewardAboveBounty(result.totalReward, bounty);
+    }
+
+    function _endedAt(bytes32 taskId) internal view override returns (uint256) {
+        return _states[taskId].endedAt;
     }
 
     function _requireQuorum(RoundResult calldata result, bytes calldata signatures) private view {

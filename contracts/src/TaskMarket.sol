@@ -39,7 +39,15 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
         uint64 acceptBy; // seconds since 1970
         uint64 deadline; // seconds since 1970
         uint32 answerWindow; // seconds to answer a roll call
+        uint32 appealWindow; // seconds after the last result in which the auditor may still speak
+        address auditor; // whose word decides appeals; 0: there are no appeals
         bytes32 salt;
+    }
+
+    /// Records of a participant under one Merkle root.
+    struct Holdout {
+        bytes32 root;
+        uint32 records; // 0: none was committed
     }
 
     struct Task {
@@ -57,6 +65,8 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
     uint256 public constant MAX_SPEC_BYTES = 65_536;
     /// A day: who is away for longer has to come back by the next roll call.
     uint32 public constant MAX_ANSWER_WINDOW = 86_400;
+    /// So long after a task at most what it holds waits for an auditor.
+    uint32 public constant MAX_APPEAL_WINDOW = 30 days;
     /// From publication to deadline: for that long a started task holds the stake of its members.
     uint64 public constant MAX_TASK_SECONDS = 2 * 366 days;
 
@@ -75,6 +85,9 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
     error NotExpired(uint64 deadline);
     error RewardExceeded(uint256 paid, uint256 settled);
     error NothingDue(bytes32 taskId);
+    error NoAuditor(bytes32 taskId);
+    error HoldoutEmpty();
+    error AlreadyCommitted(address member);
     error NeverStarted(bytes32 taskId);
 
     event TaskPublished(
@@ -84,6 +97,7 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
         bytes32 indexed taskId, address indexed member, uint8 roles, address sessionKey, string endpoint
     );
     event SessionChanged(bytes32 indexed taskId, address indexed member, address sessionKey, string endpoint);
+    event HoldoutCommitted(bytes32 indexed taskId, address indexed member, bytes32 root, uint32 records);
     event TaskStarted(bytes32 indexed taskId, uint256 members, uint256 totalStake);
     event TaskCancelled(bytes32 indexed taskId, uint256 refund);
     event TaskFinished(bytes32 indexed taskId, uint256 refund);
@@ -95,6 +109,7 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
 
     mapping(bytes32 taskId => Task) private _tasks;
     mapping(bytes32 consortium => bytes32[] taskIds) private _tasksOf;
+    mapping(bytes32 taskId => mapping(address member => Holdout)) private _holdouts;
     /// Refunds that the token did not deliver; `collectRefund` tries again.
     mapping(bytes32 taskId => uint256) public refundDue;
 
@@ -126,6 +141,7 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
         if (terms.bounty > type(uint128).max) revert BadTerms("bounty");
         if (spec.length > MAX_SPEC_BYTES) revert BadTerms("spec");
         if (terms.answerWindow == 0 || terms.answerWindow > MAX_ANSWER_WINDOW) revert BadTerms("answerWindow");
+        if (terms.appealWindow > MAX_APPEAL_WINDOW) revert BadTerms("appealWindow");
         if (terms.rounds == 0) revert BadTerms("rounds");
         if (terms.acceptBy < block.timestamp) revert BadTerms("acceptBy");
         if (terms.deadline <= terms.acceptBy || terms.deadline > block.timestamp + MAX_TASK_SECONDS) {
@@ -160,6 +176,16 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
     function setSession(bytes32 taskId, address sessionKey, string calldata endpoint) external {
         _move(taskId, sessionKey, endpoint, _tasks[taskId].status == Status.Open);
         emit SessionChanged(taskId, msg.sender, sessionKey, endpoint);
+    }
+
+    /// @notice Bind the sender to its records, once, before anybody can know which an auditor will want to see.
+    function commitHoldout(bytes32 taskId, bytes32 root, uint32 records) external {
+        if (_open(taskId).terms.auditor == address(0)) revert NoAuditor(taskId);
+        _participation(taskId);
+        if (records == 0) revert HoldoutEmpty();
+        if (_holdouts[taskId][msg.sender].records != 0) revert AlreadyCommitted(msg.sender);
+        _holdouts[taskId][msg.sender] = Holdout(root, records);
+        emit HoldoutCommitted(taskId, msg.sender, root, records);
     }
 
     /// @notice Step back before the task has started.
@@ -281,6 +307,10 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
         return _tasksOf[consortium];
     }
 
+    function holdoutOf(bytes32 taskId, address member) external view returns (Holdout memory) {
+        return _holdouts[taskId][member];
+    }
+
     function statusOf(bytes32 taskId) external view returns (Status) {
         return _tasks[taskId].status;
     }
@@ -289,6 +319,12 @@ contract TaskMarket is Seats, ReentrancyGuardTransient {
     function limitsOf(bytes32 taskId) external view returns (Status status, uint64 rounds, uint256 bounty) {
         Task storage task = _tasks[taskId];
         return (task.status, task.terms.rounds, task.terms.bounty);
+    }
+
+    /// @notice Whose word decides appeals, and for how many seconds after the last result.
+    function auditOf(bytes32 taskId) external view returns (address auditor, uint32 appealWindow) {
+        Terms storage terms = _tasks[taskId].terms;
+        return (terms.auditor, terms.appealWindow);
     }
 
     /// @notice Seconds to answer a roll call.

@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {ISettlement, TaskMarket} from "../src/TaskMarket.sol";
+import {Appeals} from "../src/Appeals.sol";
 import {FraudProofs} from "../src/FraudProofs.sol";
 import {Settlement} from "../src/Settlement.sol";
 
@@ -29,6 +30,7 @@ interface Vm {
 abstract contract Base {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
     uint256 internal constant STAKE = 1000 ether;
+    uint256 internal constant AUDITOR = 7777; // key
     bytes internal constant SPEC = '{"name":"wdbc"}';
 
     DevToken internal token;
@@ -78,6 +80,8 @@ abstract contract Base {
             acceptBy: uint64(block.timestamp + 1 days),
             deadline: uint64(block.timestamp + 2 days),
             answerWindow: 60,
+            appealWindow: 3 days,
+            auditor: vm.addr(AUDITOR),
             salt: keccak256("uid")
         });
     }
@@ -189,6 +193,12 @@ abstract contract Base {
     function voteHash(FraudProofs.Vote memory v) internal pure returns (bytes32) {
         bytes32 typehash =
             keccak256("Vote(bytes32 taskId,uint64 round,uint8 step,uint32 view,uint8 kind,bytes32 value,address site)");
+        return keccak256(abi.encode(typehash, v));
+    }
+
+    function verdictHash(Appeals.AuditVerdict memory v) internal pure returns (bytes32) {
+        bytes32 typehash =
+            keccak256("AuditVerdict(bytes32 taskId,address member,uint32 epoch,bool authentic,bytes32 findingsHash)");
         return keccak256(abi.encode(typehash, v));
     }
 

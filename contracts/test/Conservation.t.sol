@@ -5,6 +5,7 @@ import {Base} from "./Base.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
+import {Appeals} from "../src/Appeals.sol";
 import {Penalties} from "../src/Penalties.sol";
 import {Settlement} from "../src/Settlement.sol";
 
@@ -112,7 +113,7 @@ contract Actor is Base {
     }
 
     /// What a task has burnt of a place for quality.
-    mapping(bytes32 taskId => mapping(uint8 place => uint96)) public burnt;
+    mapping(bytes32 taskId => mapping(uint8 place => uint256)) public burnt;
 
     /// `honest` trees add up to the settled total; others promise more. The ledger of penalties is any that the
     /// contracts take: every place, any part of the stake, and any flags.
@@ -141,6 +142,26 @@ contract Actor is Base {
         }
     }
 
+    function appeal(uint256 which, uint256 who) external {
+        vm.prank(owner(who % MEMBERS));
+        settlement.appeal(tasks[which % tasks.length]);
+    }
+
+    /// The auditor speaks about somebody, and whatever can be decided is.
+    function resolve(uint256 which, uint256 who, bool speaks, bool authentic) external {
+        bytes32 taskId = task(which, TaskMarket.Status.Finished);
+        address member = owner(who % MEMBERS);
+        uint32 epoch = settlement.appealOf(taskId, member).epoch + 1;
+        Appeals.AuditVerdict memory v = Appeals.AuditVerdict(taskId, member, epoch, authentic, keccak256(""));
+        bytes memory signature = signatureBy(AUDITOR, digestOf(verdictHash(v)));
+        if (speaks) settlement.postVerdict(v, "", signature);
+        uint256 before = here(member);
+        settlement.resolveHeld(taskId, member);
+        slashed[member] += before - here(member);
+        uint8 place = market.placeOf(taskId, member);
+        burnt[taskId][place] += before - here(member);
+    }
+
     function ledgerOf(bytes32 taskId, uint96[MEMBERS] calldata lost) private returns (bytes memory ledger) {
         (, uint96[] memory stakes,,) = market.snapshotOf(taskId);
         for (uint8 i = 0; i < stakes.length; ++i) {
@@ -148,7 +169,9 @@ contract Actor is Base {
             // Mostly little, so that there is something left to go on with.
             uint96 more = lost[i] % ((stakes[i] - slashedSoFar) / (lost[i] % 4 == 0 ? 1 : 32) + 1);
             uint96 held = (lost[i] >> 7) % (stakes[i] - slashedSoFar - more + 1);
-            ledger = bytes.concat(ledger, entry(i, uint8(lost[i] % 4), held, slashedSoFar + more));
+            // A last result takes or gives back what no appeal protects.
+            uint8 flags = uint8(lost[i] % 4) | (held > 0 ? 2 : 0);
+            ledger = bytes.concat(ledger, entry(i, flags, held, slashedSoFar + more));
             burnt[taskId][i] = slashedSoFar + more;
         }
     }

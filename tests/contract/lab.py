@@ -62,9 +62,9 @@ class Lab:
         task_id, _ = await self.planner.publish(**{**terms, **changes})
         return task_id
 
-    async def started(self, bounty: int = 3000 * TOKEN) -> tuple[bytes, list[bytes]]:
+    async def started(self, bounty: int = 3000 * TOKEN, **changes: Any) -> tuple[bytes, list[bytes]]:
         await self.enrol()
-        task_id = await self.publish(bounty)
+        task_id = await self.publish(bounty, **changes)
         sessions = [signing.new_key() for _ in self.wallets]
         for wallet, session in zip(self.wallets, sessions, strict=True):
             await wallet.accept(task_id, WORKER, signing.address_of(session), "10.0.0.1:7443")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from covey_chain import client, signing
+from covey_chain import connection, signing
 from covey_chain.events import EventKind
 from covey_chain.merkle import RewardTree
 from covey_chain.types import Role, RoundResult, TaskStatus
@@ -74,7 +74,7 @@ async def test_events_of_a_long_history_are_asked_for_in_pieces(
     await lab.enrol()
     head = await lab.chain.block_number()
     whole = await lab.chain.events(head - 15, head)
-    monkeypatch.setattr(client, "LOG_BLOCKS", blocks)
+    monkeypatch.setattr(connection, "LOG_BLOCKS", blocks)
     assert await lab.chain.events(head - 15, head) == whole
     assert len(whole) == 7
     assert await lab.chain.events(head + 1, head) == []

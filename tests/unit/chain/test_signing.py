@@ -36,8 +36,7 @@ TYPES = {
     RoundResult: "RoundResult(bytes32 taskId,uint64 round,uint32 epoch,bytes32 modelDigest,bytes32 updatesRoot,"
     "bytes32 scoresRoot,bytes32 rewardRoot,bytes32 penalties,uint256 totalReward,bool accepted,bool last)",
     RollCall: "RollCall(bytes32 taskId,uint32 epoch,address site,bytes32 evidenceHash)",
-    AuditVerdict: "AuditVerdict(bytes32 taskId,uint64 round,address member,bytes32 holdoutRoot,bytes32 beacon,"
-    "bool authentic,bytes32 findings)",
+    AuditVerdict: "AuditVerdict(bytes32 taskId,address member,uint32 epoch,bool authentic,bytes32 findingsHash)",
 }
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bytes32": st.binary(min_size=32, max_size=32),

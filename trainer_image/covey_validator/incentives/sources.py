@@ -162,8 +162,11 @@ def found_in(rule: Rule, epoch: int, member: str, rounds: Sequence[RoundFacts], 
 
 
 def _verdict(case: Case, found: Sequence[Finding]) -> AuditVerdict:
-    numbers = b"".join(struct.pack(">Q?qqq", f.epoch, f.authentic, f.loss, f.own, f.others) for f in found)
     authentic = all(finding.authentic for finding in found)
-    return AuditVerdict(
-        case.task_id, case.round, case.member, case.commitment.root, case.beacon, authentic, keccak(numbers)
-    )
+    return AuditVerdict(case.task_id, case.member, len(found), authentic, keccak(_packed(case, found)))
+
+
+def _packed(case: Case, found: Sequence[Finding]) -> bytes:
+    """What the verdict is about: the drawn records, by commitment and beacon, and the numbers of every epoch."""
+    numbers = b"".join(struct.pack(">Q?qqq", f.epoch, f.authentic, f.loss, f.own, f.others) for f in found)
+    return case.commitment.root + case.beacon + numbers
