@@ -216,6 +216,8 @@ class TransactionQueue:
             text = str(error).lower()
             if "already known" in text or "already imported" in text or "known transaction" in text:
                 return
+            if "nonce too low" in text and await self._mined(sent) is not None:
+                return  # it had been taken, and its answer was lost on the way
             if "nonce too low" in text or "replacement transaction underpriced" in text:
                 raise NonceGoneError(str(error)) from error
             raise
