@@ -99,14 +99,9 @@ async def test_a_transaction_whose_answer_was_lost_is_not_sent_twice(far: Lab, w
     """It is mined at once, and the second way says `nonce too low`: that is this transaction, not a stranger's."""
     target = signing.address_of(signing.new_key())
     count = await far.rpc("eth_getTransactionCount", far.planner.address, "latest")
-    sending = asyncio.create_task(far.planner.fund(target, 10**15))
-
-    async def estimated() -> bool:
-        return "eth_estimateGas" in ways[0].asked
-
-    await until(estimated)
     ways[0].mode = Mode.DEAF
-    receipt = await sending
+    receipt = await far.planner.fund(target, 10**15)
+    assert [way.asked.count("eth_sendRawTransaction") for way in ways] == [1, 1]
     assert receipt.tx_hash is not None
     assert int(await far.rpc("eth_getTransactionCount", far.planner.address, "latest"), 16) == int(count, 16) + 1
     assert await far.chain.native_balance(target) == 10**15
