@@ -43,7 +43,7 @@ class Patience:
     history: float = 120.0
 
 
-class Behind(ChainError):
+class BehindError(Exception):
     """A node knows fewer blocks than have been seen."""
 
     def __init__(self, url: str, head: int, seen: int) -> None:
@@ -98,7 +98,7 @@ class Failover(AsyncJSONBaseProvider):
                 answer = _checked(await node.provider.make_request(method, params))
                 self._look_at_head(node, method, params, answer)
                 return answer
-            except (*NO_ANSWER, Behind, WrongChain) as error:
+            except (*NO_ANSWER, BehindError, WrongChain) as error:
                 problems.append((node, error))
                 self._rest(node, error)
         raise self._nobody(problems)
@@ -152,7 +152,7 @@ class Failover(AsyncJSONBaseProvider):
         now = self._clock()
         self._behind_since = now if self._behind_since is None else self._behind_since
         if now - self._behind_since < self._patience.history:
-            raise Behind(node.url, head, self._seen)
+            raise BehindError(node.url, head, self._seen)
         log.warning("all nodes have gone back from block %d to %d: this is the chain now", self._seen, head)
         self._seen, self._behind_since = head, None
 
@@ -161,7 +161,7 @@ class Failover(AsyncJSONBaseProvider):
         if len(wrong) == len(problems):
             return wrong[0]
         told = "; ".join(
-            str(error) if isinstance(error, ChainError) else f"{shown(node.url)}: {_text(error)}"
+            str(error) if isinstance(error, BehindError | WrongChain) else f"{shown(node.url)}: {_text(error)}"
             for node, error in problems
         )
         return RpcUnavailable(self._nodes[0].url, f"nor from its fallbacks: {told}")

@@ -51,6 +51,12 @@ class KeySigner:
     def __init__(self, key: str) -> None:
         self._account: LocalAccount = Account.from_key(private_key(key))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeySigner) and self._account == other._account
+
+    def __hash__(self) -> int:
+        return hash(self._account)
+
     @property
     def address(self) -> str:
         """See `Signer`."""
@@ -98,6 +104,12 @@ class RemoteSigner:
     def __init__(self, url: str, address: str, timeout_seconds: float = SIGNER_TIMEOUT_SECONDS) -> None:
         self._url, self._address = url, to_checksum_address(address)
         self._timeout = aiohttp.ClientTimeout(timeout_seconds)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteSigner) and (self._url, self._address) == (other._url, other._address)
+
+    def __hash__(self) -> int:
+        return hash((self._url, self._address))
 
     @property
     def address(self) -> str:
