@@ -19,7 +19,7 @@ from covey_chain.signing import private_key
 
 SIGNER_TIMEOUT_SECONDS = 10.0
 _SIGNATURE = ("v", "r", "s")
-_DEFAULTS: dict[str, Any] = {"accessList": ()}
+_DEFAULTS: dict[str, Any] = {"type": 2, "accessList": ()}
 
 
 class Signer(Protocol):
@@ -33,7 +33,8 @@ class Signer(Protocol):
         """The signed transaction as it goes to `eth_sendRawTransaction`.
 
         Args:
-            transaction: fields by their JSON-RPC names; quantities as integers, `data` as 0x-hex.
+            transaction: fields by their JSON-RPC names; quantities as integers, `data` as 0x-hex or bytes; `to` is
+                b"" where a contract is made.
 
         Raises:
             SignerUnavailable: there is no signature now; asking again later may help.
@@ -118,7 +119,7 @@ class RemoteSigner:
 
     async def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
         """See `Signer`."""
-        wanted = {name: to_hex(value) if isinstance(value, int) else value for name, value in transaction.items()}
+        wanted = {n: to_hex(v) if isinstance(v, int | bytes) else v for n, v in transaction.items() if v != b""}
         raw = await self._ask("eth_signTransaction", {"from": self._address, **wanted})
         try:
             signed = HexBytes(raw)
