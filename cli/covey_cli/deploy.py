@@ -104,7 +104,5 @@ def _units(whole: str, decimals: int) -> int:
     except InvalidOperation:
         raise CommandError(f'"{whole}" is no amount of tokens') from None
     if amount < 0 or amount != amount.to_integral_value():
-        raise CommandError(
-            f"{whole} tokens: the token has {decimals} decimal places, and less than nothing is no stake"
-        )
+        raise CommandError(f"{whole} is no stake in a token with {decimals} decimal places")
     return int(amount)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import aiohttp
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_account.typed_transactions import TypedTransaction
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
 from eth_utils.conversions import to_hex
 from hexbytes import HexBytes
