@@ -24,6 +24,9 @@ class _Group(click.Group):
             ctx.exit(1)
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.group(cls=_Group)
 @click.version_option(package_name="covey", prog_name="covey", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -93,6 +96,51 @@ def init(
 
     seat = Seat(consortium, rpc_url, chain_id, contract, advertise, registry, stake, namespace or consortium, datasets)
     click.echo(make(folder, seat))
+
+
+@cli.command()
+@click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain.")
+@click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id.")
+@click.option("--key-file", type=_FILE, help="Signs: 0x and 64 hex digits.")
+@click.option("--keystore", type=_FILE, help="Signs: Web3 Secret Storage, version 3.")
+@click.option("--password-file", type=_FILE, help="Opens the keystore.")
+@click.option("--signer", metavar="URL", help="Signs: JSON-RPC with eth_signTransaction, as of Web3Signer.")
+@click.option("--address", metavar="0x…", help="The account whose key the signer holds.")
+@click.option("--token", metavar="0x…", help="The ERC-20 token of stakes and bounties.")
+@click.option("--development-token", is_flag=True, help="Deploy a token that everybody can mint, instead.")
+@click.option("--consortium", metavar="NAME", help="Create it as well.")
+@click.option("--least-stake", default="0", show_default=True, help="Of the consortium, in whole tokens.")
+@click.option("--by-vote", is_flag=True, help="Members of the consortium decide who joins.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("deployment.json"),
+    show_default=True,
+    help="Keeps what is planned where: run again with it after an interruption.",
+)
+def deploy(
+    rpc_url: str,
+    chain_id: int,
+    key_file: Path | None,
+    keystore: Path | None,
+    password_file: Path | None,
+    signer: str | None,
+    address: str | None,
+    token: str | None,
+    development_token: bool,
+    consortium: str | None,
+    least_stake: str,
+    by_vote: bool,
+    record: Path,
+) -> None:
+    """Deploy the contracts of a consortium, once; say their addresses."""
+    from covey_cli import deploy as work  # web3 takes a second to import
+
+    if (token is None) != development_token:
+        raise CommandError("name the stake token with --token, or ask for one with --development-token")
+    signed_by = work.signer(key_file, keystore, password_file, signer, address)
+    founding = None if consortium is None else work.Founding(consortium, least_stake, by_vote)
+    click.echo(asyncio.run(work.deploy(rpc_url, chain_id, signed_by, token, record, founding)), nl=False)
 
 
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:

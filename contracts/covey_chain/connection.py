@@ -25,8 +25,10 @@ _AT_ONCE = 8
 class Connection:
     """A set of contracts on one chain, found from its Settlement address. Build it with `connect`."""
 
-    def __init__(self, url: str, chain_id: int, settlement: str, timeout_seconds: float) -> None:
-        self.web3 = rpc.connect(url, timeout_seconds)
+    def __init__(
+        self, url: str, chain_id: int, settlement: str, timeout_seconds: float, fallbacks: Sequence[str] = ()
+    ) -> None:
+        self.web3 = rpc.connect(url, timeout_seconds, fallbacks, chain_id)
         self.url, self.chain_id = url, chain_id
         self.settlement_contract = self._contract("Settlement", settlement)
         self.registry_contract: Any = None
@@ -34,15 +36,29 @@ class Connection:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     @classmethod
-    async def connect(cls, rpc_url: str, chain_id: int, contract: str, timeout_seconds: float = 10.0) -> Self:
+    async def connect(
+        cls,
+        rpc_url: str,
+        chain_id: int,
+        contract: str,
+        timeout_seconds: float = 10.0,
+        fallbacks: Sequence[str] = (),
+    ) -> Self:
         """Reach a node and make sure that it is of the right chain and knows the contracts.
+
+        Args:
+            rpc_url: JSON-RPC end point of a node.
+            chain_id: EIP-155 chain id.
+            contract: address of Settlement.
+            timeout_seconds: for each answer.
+            fallbacks: further nodes, asked while those before them are of no use (see `failover`).
 
         Raises:
             RpcUnavailable: the node does not answer.
             WrongChain: it is of another chain.
             NoContract: there is no Settlement at the address.
         """
-        chain = cls(rpc_url, chain_id, to_checksum_address(contract), timeout_seconds)
+        chain = cls(rpc_url, chain_id, to_checksum_address(contract), timeout_seconds, fallbacks)
         try:
             found = await chain.ask("eth_chainId", chain.web3.eth.chain_id)
             if found != chain_id:

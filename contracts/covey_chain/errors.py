@@ -47,6 +47,32 @@ class BadWalletKey(ChainError):
         super().__init__(f"the wallet key is not 0x and 64 hex digits of a secp256k1 key ({found}); correct the Secret")
 
 
+class BadKeystore(BadWalletKey):
+    """A keystore cannot be opened."""
+
+    def __init__(self, cause: str) -> None:
+        ChainError.__init__(self, f"the keystore does not open: {cause}; correct the keystore or its password")
+
+
+class SignerUnavailable(ChainError):
+    """An external signer does not answer; it is asked again when the transaction is wanted again."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"no answer from the signer at {shown(url)} ({cause}); check chain.signer.url and the way to it"
+        )
+
+
+class SignerRefused(ChainError):
+    """An external signer does not sign what it is asked to."""
+
+    def __init__(self, url: str, address: str, cause: str) -> None:
+        super().__init__(
+            f"the signer at {shown(url)} does not sign for {address} ({cause}); load the key of that address there, or "
+            "correct chain.signer"
+        )
+
+
 class InsufficientFunds(ChainError):
     """The wallet holds too little of something."""
 

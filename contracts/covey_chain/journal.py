@@ -12,11 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sent:
-    """A transaction that was signed for an intent: its newest form, when that was sent, and the hashes of all forms."""
+    """A transaction that was signed for an intent.
+
+    Attributes:
+        transaction: its newest form.
+        hashes: of all forms.
+        sent_at: when the newest was sent, seconds since 1970.
+        raw: the newest form, signed, 0x-hex. Signing again may give another hash where the signer is not this process.
+    """
 
     transaction: dict[str, Any]
     hashes: tuple[str, ...]
-    sent_at: float  # seconds since 1970
+    sent_at: float
+    raw: str
 
     @property
     def nonce(self) -> int:
@@ -34,8 +42,9 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         stored = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        # An older version kept no `raw`: the node refuses nothing at all, and the next rise of the fees signs anew.
         self._sent = {
-            intent: Sent(entry["transaction"], tuple(entry["hashes"]), entry["sent_at"])
+            intent: Sent(entry["transaction"], tuple(entry["hashes"]), entry["sent_at"], entry.get("raw", "0x"))
             for intent, entry in stored.items()
         }
 

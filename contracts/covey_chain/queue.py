@@ -15,12 +15,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from covey_chain.client import Chain
-from covey_chain.errors import InsufficientFunds, NonceTaken, Reverted, RpcUnavailable, TransactionLost
+from covey_chain.errors import (
+    InsufficientFunds,
+    NonceTaken,
+    Reverted,
+    RpcUnavailable,
+    SignerRefused,
+    SignerUnavailable,
+    TransactionLost,
+)
 from covey_chain.journal import Journal, Sent
+from covey_chain.signers import Signer
 from covey_chain.types import Receipt
 
 log = logging.getLogger(__name__)
@@ -68,16 +76,16 @@ class TransactionQueue:
 
     Args:
         chain: the contracts.
-        account: signs.
+        signer: signs for the account.
         confirmations: blocks after which a transaction counts; its own block is the first (0 and 1 are the same).
         journal: where transactions on their way are remembered.
         pace: patience.
     """
 
     def __init__(
-        self, chain: Chain, account: LocalAccount, confirmations: int, journal: Journal, pace: Pace = PATIENT
+        self, chain: Chain, signer: Signer, confirmations: int, journal: Journal, pace: Pace = PATIENT
     ) -> None:
-        self._chain, self._account, self._journal, self._pace = chain, account, journal, pace
+        self._chain, self._signer, self._journal, self._pace = chain, signer, journal, pace
         self._depth = max(1, confirmations)
         self._nonce_lock = asyncio.Lock()
         self._intent_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -93,6 +101,7 @@ class TransactionQueue:
             InsufficientFunds: the account cannot pay gas and value.
             NonceTaken: something else uses the account all the time.
             TransactionLost: not mined in time.
+            SignerUnavailable, SignerRefused: there is no signature; nothing was sent.
             ChainError: the node cannot be asked.
         """
         lock = self._intent_locks.setdefault(intent, asyncio.Lock())
@@ -115,7 +124,7 @@ class TransactionQueue:
                     if await done():
                         return await self._nothing_to_do()
                     raise
-        raise NonceTaken(self._account.address, await self._count("latest"))
+        raise NonceTaken(self._signer.address, await self._count("latest"))
 
     async def _resume(self, intent: str, call: Call, sent: Sent) -> Receipt | None:
         log.info("looking for %s, sent before as %s", intent, sent.hashes[-1])
@@ -132,7 +141,7 @@ class TransactionQueue:
 
     async def _prepare(self, call: Call) -> dict[str, Any]:
         """Everything but the nonce. A call that would revert ends here, before anything is signed."""
-        sender, balance = self._account.address, await self._chain.native_balance(self._account.address)
+        sender, balance = self._signer.address, await self._chain.native_balance(self._signer.address)
         if balance < call.value:
             raise InsufficientFunds(call.name, sender, _coins(call.value), _coins(balance))
         bare: Any = {"from": sender, "to": call.to, "data": call.data, "value": call.value}
@@ -156,7 +165,7 @@ class TransactionQueue:
     async def _send(self, intent: str, transaction: dict[str, Any]) -> Sent:
         async with self._nonce_lock:
             nonce = await self._next_nonce()
-            sent = self._signed(Sent({**transaction, "nonce": nonce}, (), time.time()))
+            sent = await self._signed({**transaction, "nonce": nonce})
             self._journal.put(intent, sent)
             try:
                 await self._broadcast(sent)
@@ -190,26 +199,25 @@ class TransactionQueue:
         delay = self._pace.first_poll
         while await self._count("latest") < count:
             if time.monotonic() - began > self._pace.give_up:
-                raise NonceTaken(self._account.address, await self._count("latest"))
+                raise NonceTaken(self._signer.address, await self._count("latest"))
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._pace.last_poll)
 
-    def _signed(self, sent: Sent) -> Sent:
-        """With the hash of its present form; signing again gives the same bytes (RFC 6979)."""
-        hash_ = "0x" + keccak(self._raw(sent)).hex()
-        return sent if hash_ in sent.hashes else replace(sent, hashes=(*sent.hashes, hash_))
-
-    def _raw(self, sent: Sent) -> bytes:
-        return bytes(self._account.sign_transaction(sent.transaction).raw_transaction)
+    async def _signed(self, transaction: dict[str, Any], earlier: tuple[str, ...] = ()) -> Sent:
+        """A form of a transaction, signed once and kept, with its hash after those of earlier forms."""
+        raw = await self._signer.sign_transaction(transaction)
+        return Sent(transaction, (*earlier, "0x" + keccak(raw).hex()), time.time(), "0x" + raw.hex())
 
     async def _broadcast(self, sent: Sent) -> None:
-        request = self._chain.web3.eth.send_raw_transaction(self._raw(sent))
+        request = self._chain.web3.eth.send_raw_transaction(sent.raw)  # type: ignore[arg-type]
         try:
             await self._chain.ask("eth_sendRawTransaction", request)
         except RpcUnavailable as error:
             text = str(error).lower()
             if "already known" in text or "already imported" in text or "known transaction" in text:
                 return
+            if "nonce too low" in text and await self._mined(sent) is not None:
+                return  # it had been taken, and its answer was lost on the way
             if "nonce too low" in text or "replacement transaction underpriced" in text:
                 raise NonceGoneError(str(error)) from error
             raise
@@ -255,7 +263,11 @@ class TransactionQueue:
     async def _bump(self, intent: str, sent: Sent) -> Sent:
         """The same transaction with higher fees; nodes want at least 10 % more on both (geth, `txpool.pricebump`)."""
         fees = {name: max(now, int(sent.transaction[name]) * 9 // 8 + 1) for name, now in (await self._fees()).items()}
-        dearer = self._signed(replace(sent, transaction={**sent.transaction, **fees}, sent_at=time.time()))
+        try:
+            dearer = await self._signed({**sent.transaction, **fees}, sent.hashes)
+        except (SignerUnavailable, SignerRefused) as error:
+            log.warning("%s is stuck and keeps its fees: %s", intent, error)
+            return replace(sent, sent_at=time.time())
         log.info("%s is stuck; its fees go up to %d wei", intent, fees["maxFeePerGas"])
         self._journal.put(intent, dearer)
         await self._rebroadcast(dearer)
@@ -266,13 +278,13 @@ class TransactionQueue:
             tx_hash = "0x" + bytes(receipt["transactionHash"]).hex()
             return Receipt(tx_hash, int(receipt["blockNumber"]), int(receipt["gasUsed"]))
         # Estimated well and reverted in its block: asking again on the state of that block tells why.
-        again: Any = {"from": self._account.address, "to": call.to, "data": sent.transaction["data"]}
+        again: Any = {"from": self._signer.address, "to": call.to, "data": sent.transaction["data"]}
         block = int(receipt["blockNumber"])
         await self._chain.ask(call.name, self._chain.web3.eth.call(again, block))
         raise Reverted(call.name, "in its block but not after it: out of gas, or overtaken by another transaction")
 
     async def _count(self, block: str) -> int:
-        request = self._chain.web3.eth.get_transaction_count(self._account.address, block)  # type: ignore[arg-type]
+        request = self._chain.web3.eth.get_transaction_count(self._signer.address, block)  # type: ignore[arg-type]
         return int(await self._chain.ask("eth_getTransactionCount", request))
 
 

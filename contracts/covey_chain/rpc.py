@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import aiohttp
@@ -12,7 +11,6 @@ from eth_abi.exceptions import DecodingError
 from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import (
     BadFunctionCallOutput,
-    BadResponseFormat,
     ContractLogicError,
     ProviderConnectionError,
     TimeExhausted,
@@ -25,21 +23,28 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 
 from covey_chain import abi
 from covey_chain.errors import ChainError, NoContract, Reverted, RpcUnavailable
+from covey_chain.failover import NO_ANSWER, Failover
 
 T = TypeVar("T")
 
-_NO_ANSWER = (
-    aiohttp.ClientError, OSError, TimeoutError, json.JSONDecodeError, UnicodeDecodeError,
-    BadResponseFormat, ProviderConnectionError, TimeExhausted, TooManyRequests,
-)  # fmt: skip
+_NO_ANSWER = (*NO_ANSWER, ProviderConnectionError, TimeExhausted, TooManyRequests)
 _PANIC, _ERROR_STRING = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")
 
 
-def connect(url: str, timeout_seconds: float = 10.0) -> AsyncWeb3[AsyncHTTPProvider]:
-    """A client of one node. A broken connection is made anew at once; longer waits are the caller's."""
-    retries = ExceptionRetryConfiguration(errors=(aiohttp.ClientError, TimeoutError), retries=2, backoff_factor=0.05)
-    provider = AsyncHTTPProvider(url, {"timeout": aiohttp.ClientTimeout(timeout_seconds)}, retries)
-    web3: AsyncWeb3[AsyncHTTPProvider] = AsyncWeb3(provider)
+def connect(
+    url: str, timeout_seconds: float = 10.0, fallbacks: Sequence[str] = (), chain_id: int = 0
+) -> AsyncWeb3[AsyncHTTPProvider | Failover]:
+    """A client of one node, or of several of the chain `chain_id`, of which the first is preferred (see `failover`).
+
+    A broken connection is made anew at once; longer waits are the caller's.
+    """
+
+    def one(url: str) -> AsyncHTTPProvider:
+        retries = ExceptionRetryConfiguration((aiohttp.ClientError, TimeoutError), retries=2, backoff_factor=0.05)
+        return AsyncHTTPProvider(url, {"timeout": aiohttp.ClientTimeout(timeout_seconds)}, retries)
+
+    provider = Failover((url, *fallbacks), chain_id, one) if fallbacks else one(url)
+    web3: AsyncWeb3[AsyncHTTPProvider | Failover] = AsyncWeb3(provider)
     # Proof-of-authority chains (Besu QBFT) put their signatures into the header's extra data (EIP-225).
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     return web3

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-
 from covey_chain.client import Chain
 from covey_chain.errors import InsufficientFunds
 from covey_chain.journal import Journal
 from covey_chain.queue import PATIENT, Call, Done, Pace, TransactionQueue
-from covey_chain.signing import private_key
+from covey_chain.signers import KeySigner, Signer
 from covey_chain.types import Receipt, TaskStatus
 
 
@@ -21,29 +18,34 @@ class Writer:
 
     Args:
         chain: the contracts.
-        key: 0x-hex private key.
+        signer: signs for the account; a 0x-hex private key is one, too.
         confirmations: blocks after which a transaction counts; its own block is the first.
         journal: where transactions on their way are remembered; one of its own in memory if None.
         pace: how long to wait for what.
 
     Raises:
-        BadWalletKey: `key` is not a private key.
+        BadWalletKey: the signer is a text that is not a private key.
 
     All methods that send raise what `TransactionQueue.submit` raises, and return its receipt.
     """
 
     def __init__(
-        self, chain: Chain, key: str, confirmations: int = 1, journal: Journal | None = None, pace: Pace = PATIENT
+        self,
+        chain: Chain,
+        signer: Signer | str,
+        confirmations: int = 1,
+        journal: Journal | None = None,
+        pace: Pace = PATIENT,
     ) -> None:
-        self._account: LocalAccount = Account.from_key(private_key(key))
+        self._signer = KeySigner(signer) if isinstance(signer, str) else signer
         self.chain = chain
         self._spending = asyncio.Lock()  # an allowance replaces the one before: it is used before the next is given
-        self._queue = TransactionQueue(chain, self._account, confirmations, journal or Journal(), pace)
+        self._queue = TransactionQueue(chain, self._signer, confirmations, journal or Journal(), pace)
 
     @property
     def address(self) -> str:
-        """Checksum address of the key."""
-        return str(self._account.address)
+        """Checksum address of the account."""
+        return self._signer.address
 
     async def _task(self, verb: str, task_id: bytes, done: Done) -> Receipt:
         return await self._queue.submit(

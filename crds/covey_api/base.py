@@ -201,11 +201,14 @@ Quantity = Annotated[
 ]
 
 
+SecretKey = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
 class LocalSecretRef(ApiModel):
     """A key of a Secret in the same namespace."""
 
     name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret.")]
-    key: Annotated[str, Field(min_length=1, max_length=253, description="Key inside the Secret.")] = "privateKey"
+    key: Annotated[SecretKey, Field(description="Key inside the Secret.")] = "privateKey"
 
 
 class Toleration(ApiModel):

@@ -131,15 +131,30 @@ NEEDS_A_PERSON = Chapter(
             "Add `Planner` to `spec.roles` of the Subnet.",
         ),
         Reason.WALLET_SECRET_NOT_FOUND: Explanation(
-            "The Secret or the key in it that `spec.chain.walletSecret` names does not exist in this namespace.",
+            "The Secret that `spec.chain.walletSecret` names does not exist in this namespace.",
             "Create it: `kubectl create secret generic NAME --from-file=privateKey=FILE`.",
         ),
         Reason.BAD_WALLET_KEY: Explanation(
-            "The Secret does not hold a secp256k1 key: 0x and 64 hex digits, not zero, below the order of the curve.",
-            "Put the owner's key into the Secret; `covey init` makes one.",
+            "The Secret does not hold a secp256k1 key (0x and 64 hex digits, not zero, below the order of the curve), "
+            "or its keystore does not open with the password beside it.",
+            "Put the owner's key into the Secret; `covey init` makes one. With a keystore, "
+            "`spec.chain.walletSecret.passwordKey` names the key of its password.",
+        ),
+        Reason.SIGNER_UNAVAILABLE: Explanation(
+            "The signer at `spec.chain.signer.url` does not answer. Nothing was sent; running tasks train on, since "
+            "validators sign with keys of their own.",
+            "See that the signer runs and that NetworkPolicies (`networkPolicy.signer` of the chart) and firewalls let "
+            "the operator reach it. It is asked again by itself.",
+        ),
+        Reason.SIGNER_REFUSED: Explanation(
+            "The signer at `spec.chain.signer.url` answers, but does not sign for `spec.chain.signer.address`, or "
+            "signs something else than it was asked to; the message says which.",
+            "Load the key of that address into the signer and set it to the chain id of the Subnet, or correct the "
+            "address.",
         ),
         Reason.RPC_UNAVAILABLE: Explanation(
-            "The node at `spec.chain.rpcUrl` does not answer. Training goes on; results wait in a queue.",
+            "The node at `spec.chain.rpcUrl` does not answer, nor any of `fallbackRpcUrls`. Training goes on; results "
+            "wait in a queue.",
             "See that the node runs and that NetworkPolicies and firewalls let the operator reach it. It is tried "
             "again by itself.",
         ),

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     NOT_A_PLANNER = "NotAPlanner"
     WALLET_SECRET_NOT_FOUND = "WalletSecretNotFound"
     BAD_WALLET_KEY = "BadWalletKey"
+    SIGNER_UNAVAILABLE = "SignerUnavailable"
+    SIGNER_REFUSED = "SignerRefused"
     RPC_UNAVAILABLE = "RpcUnavailable"
     WRONG_CHAIN = "WrongChain"
     NO_CONTRACT = "NoContract"

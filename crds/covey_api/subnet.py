@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from covey_api.base import (
     LIST_SET,
@@ -18,6 +18,7 @@ from covey_api.base import (
     Name,
     Quantity,
     Rule,
+    SecretKey,
     Text,
     Toleration,
     list_map,
@@ -34,17 +35,53 @@ class Role(StrEnum):
     VALIDATOR = "Validator"
 
 
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=512)]
+
+
+class WalletSecret(LocalSecretRef):
+    """The Secret with the owner key, in the clear or as a keystore."""
+
+    password_key: Annotated[
+        SecretKey | None,
+        Field(
+            description=(
+                "Key inside the Secret with a keystore's password; with it, `key` holds a keystore (Web3 Secret "
+                "Storage, version 3) instead of 0x and 64 hex digits."
+            )
+        ),
+    ] = None
+
+
+class ExternalSigner(ApiModel):
+    """A signer that holds the owner key outside of the cluster."""
+
+    url: Annotated[HttpUrl, Field(description="JSON-RPC end point with `eth_signTransaction` as of Web3Signer.")]
+    address: Annotated[Address, Field(description="Owner address; the signer holds its key.")]
+
+
 class ChainSpec(ApiModel):
     """How the member reaches the chain on which its consortium lives."""
 
-    rpc_url: Annotated[
-        str,
-        Field(
-            pattern=r"^https?://.+$",
-            max_length=512,
-            description="JSON-RPC end point of an EVM node that the member trusts.",
+    rules = (
+        Rule(
+            "has(self.walletSecret) != has(self.signer)",
+            "give either walletSecret or signer, not both",
+            lambda chain: (chain.wallet_secret is None) != (chain.signer is None),
         ),
-    ]
+    )
+
+    rpc_url: Annotated[HttpUrl, Field(description="JSON-RPC end point of an EVM node that the member trusts.")]
+    fallback_rpc_urls: Annotated[
+        list[HttpUrl],
+        Field(
+            max_length=4,
+            json_schema_extra=LIST_SET,
+            description=(
+                "Further nodes of the same chain, asked in this order while those before them do not answer or have "
+                "fallen behind."
+            ),
+        ),
+    ] = []
     chain_id: Annotated[
         int, Field(ge=1, le=MAX_COUNT, description="EIP-155 chain id; a node of another chain is refused.")
     ]
@@ -52,8 +89,18 @@ class ChainSpec(ApiModel):
         Address,
         Field(description="Address of the consortium's Settlement contract; the others are found from it."),
     ]
-    wallet_secret: Annotated[LocalSecretRef, Field(description="Secret with the owner key (0x and 64 hex digits).")]
+    wallet_secret: Annotated[
+        WalletSecret | None, Field(description="Secret with the owner key (0x and 64 hex digits), or its keystore.")
+    ] = None
+    signer: Annotated[
+        ExternalSigner | None, Field(description="Signs in the owner's name instead; the key is not in the cluster.")
+    ] = None
     confirmations: Annotated[int, Field(ge=1, le=256, description="Blocks after which a transaction counts.")] = 1
+
+    @property
+    def rpc_urls(self) -> tuple[str, ...]:
+        """All nodes, the preferred one first."""
+        return (self.rpc_url, *self.fallback_rpc_urls)
 
 
 class ServiceType(StrEnum):

@@ -1,4 +1,4 @@
-"""Programs built from Go modules: the `kube` binary of `dev/kube`, Helm, kubeconform and kind."""
+"""Programs built from Go modules: the `kube` binary of `dev/kube`, Helm, kubeconform, kind and geth."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ KUBERNETES_VERSION = "1.36.3"
 HELM_VERSION = "4.3.1"
 KUBECONFORM_VERSION = "0.8.0"
 KIND_VERSION = "0.33.0"
+GETH_VERSION = "1.16.7"
 COMPONENTS = (
     "coredns",
     "etcd",
@@ -45,6 +46,11 @@ def kubeconform() -> Path:
 def kind() -> Path:
     """Build (once) kind, which pins its node image, and with it the version of Kubernetes, itself."""
     return _install("sigs.k8s.io/kind", KIND_VERSION, "")
+
+
+def geth() -> Path:
+    """Build (once) go-ethereum's node, a second implementation beside anvil; returns the program."""
+    return _install("github.com/ethereum/go-ethereum/cmd/geth", GETH_VERSION, "")
 
 
 def _install(package: str, version: str, flags: str) -> Path:

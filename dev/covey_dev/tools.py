@@ -13,6 +13,7 @@ def ensure() -> None:
     golang.kube()
     golang.helm()
     golang.kubeconform()
+    golang.geth()
 
 
 def environment() -> dict[str, str]:
@@ -23,6 +24,7 @@ def environment() -> dict[str, str]:
         "KUBECTL": str(golang.kube() / "kubectl"),
         "HELM": str(golang.helm()),
         "KUBECONFORM": str(golang.kubeconform()),
+        "COVEY_GETH": str(golang.geth()),
     }
 
 

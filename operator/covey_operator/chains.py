@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from covey_api.subnet import ChainSpec
+from covey_chain.signers import Signer
 from covey_chain.wallet import Wallet
 
 from covey_operator.kinds import Key
@@ -22,27 +23,27 @@ class Chains:
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._mirrors: dict[MirrorKey, tuple[Mirror, asyncio.Task[None]]] = {}
-        self._wallets: dict[tuple[MirrorKey, str], Wallet] = {}
+        self._wallets: dict[tuple[MirrorKey, Signer], Wallet] = {}
 
     def mirror(self, spec: ChainSpec) -> Mirror:
         """The mirror for a Subnet's chain; started at first use."""
-        key = MirrorKey(spec.rpc_url, spec.chain_id, spec.contract.lower(), spec.confirmations)
+        key = MirrorKey(spec.rpc_urls, spec.chain_id, spec.contract.lower(), spec.confirmations)
         if key not in self._mirrors:
             mirror = Mirror(key, self._poll_seconds, self._metrics, self._queue.add)
             self._mirrors[key] = (mirror, self._group.create_task(mirror.run(), name=f"mirror {key.contract}"))
         return self._mirrors[key][0]
 
-    async def wallet(self, spec: ChainSpec, private_key: str) -> Wallet:
-        """The wallet of a key; one for all who use the key, so that nonces never collide.
+    async def wallet(self, spec: ChainSpec, signer: Signer) -> Wallet:
+        """The wallet of a signer; one for all who use the signer, so that nonces never collide.
 
         Raises:
             ChainError: the chain cannot be reached.
         """
         mirror = self.mirror(spec)
-        if (mirror.key, private_key) not in self._wallets:
+        if (mirror.key, signer) not in self._wallets:
             chain = await mirror.chain()
-            self._wallets[mirror.key, private_key] = Wallet(chain, private_key, spec.confirmations)
-        return self._wallets[mirror.key, private_key]
+            self._wallets[mirror.key, signer] = Wallet(chain, signer, spec.confirmations)
+        return self._wallets[mirror.key, signer]
 
     async def forget(self, subscriber: Key) -> None:
         """An object is gone: wake it no more, and end mirrors that nobody needs."""

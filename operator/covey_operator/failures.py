@@ -14,6 +14,9 @@ CHAIN_REASONS: dict[type[errors.ChainError], Reason] = {
     errors.WrongChain: Reason.WRONG_CHAIN,
     errors.NoContract: Reason.NO_CONTRACT,
     errors.BadWalletKey: Reason.BAD_WALLET_KEY,
+    errors.BadKeystore: Reason.BAD_WALLET_KEY,
+    errors.SignerUnavailable: Reason.SIGNER_UNAVAILABLE,
+    errors.SignerRefused: Reason.SIGNER_REFUSED,
     errors.InsufficientFunds: Reason.INSUFFICIENT_FUNDS,
     errors.Reverted: Reason.TRANSACTION_REVERTED,
     # Both pass by themselves: the intent is tried again.
@@ -79,11 +82,19 @@ def no_wallet_secret(namespace: str, name: str) -> Problem:
     )
 
 
-def bad_wallet_key(namespace: str, name: str, error: BadKeyError) -> Problem:
+def bad_wallet_key(namespace: str, name: str, error: BadKeyError | errors.BadKeystore) -> Problem:
     """The wallet's Secret holds no key."""
     return Problem(
         Reason.BAD_WALLET_KEY,
         f'Secret "{name}" in namespace {namespace}: {error}. Put the owner key there (0x and 64 hex digits).',
+    )
+
+
+def bad_keystore(namespace: str, name: str, error: BadKeyError | errors.BadKeystore) -> Problem:
+    """The wallet's Secret holds a keystore that does not open, or no password."""
+    return Problem(
+        Reason.BAD_WALLET_KEY,
+        f'Secret "{name}" in namespace {namespace}: {error}. Put a keystore of version 3 and its password there.',
     )
 
 

@@ -30,9 +30,9 @@ LIVE = (TaskStatus.OPEN, TaskStatus.STARTED)
 
 @dataclass(frozen=True)
 class MirrorKey:
-    """One mirror follows one set of contracts through one node."""
+    """One mirror follows one set of contracts; the first node is preferred."""
 
-    rpc_url: str
+    rpc_urls: tuple[str, ...]
     chain_id: int
     contract: str
     confirmations: int
@@ -91,7 +91,8 @@ class Mirror:
             ChainError: the node or the contracts cannot be reached.
         """
         if self._chain is None:
-            self._chain = await Chain.connect(self.key.rpc_url, self.key.chain_id, self.key.contract)
+            first, *others = self.key.rpc_urls
+            self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
         return self._chain
 
     async def view(self, name: str, subscriber: Key, task_id: bytes | None = None) -> ConsortiumOnChain | None:

@@ -37,6 +37,7 @@ from covey_operator.kinds import (
 )
 from covey_operator.kube import NameConflictError
 from covey_operator.mirror import Mirror
+from covey_operator.owner import signer_of
 from covey_operator.plan import names
 from covey_operator.plan.model import (
     Children,
@@ -152,23 +153,18 @@ async def reach_member(
     world: World, namespace: str, spec: SubnetSpec, key: Key, task_id: bytes | None = None
 ) -> Member | Problem:
     """Wallet and chain of a Subnet, or what keeps us from them."""
-    reference = spec.chain.wallet_secret
-    secret = await world.kube.get(SECRET, namespace, reference.name)
-    if secret is None:
-        return failures.no_wallet_secret(namespace, reference.name)
-    try:
-        private_key, address = wallet_key(read_entry(secret, reference.key))
-    except BadKeyError as error:
-        return failures.bad_wallet_key(namespace, reference.name, error)
+    signer = await signer_of(world.kube, namespace, spec.chain)
+    if isinstance(signer, Problem):
+        return signer
     mirror = world.chains.mirror(spec.chain)
     try:
         chain = await mirror.view(spec.consortium, key, task_id)
         if chain is None:
             return failures.no_consortium(spec.consortium, spec.chain.contract)
-        wallet = await world.chains.wallet(spec.chain, private_key)
+        wallet = await world.chains.wallet(spec.chain, signer)
     except ChainError as error:
         return failures.of_chain(error)
-    return Member(address, wallet, mirror, chain)
+    return Member(signer.address, wallet, mirror, chain)
 
 
 async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> SubnetObservation:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from covey_chain import penalties, signing
 from covey_chain.anvil import Node
 from covey_chain.client import Chain
@@ -19,6 +20,8 @@ TOKEN = 10**18
 MEMBER = Role.PLANNER | Role.TRAINER | Role.VALIDATOR
 WORKER = Role.TRAINER | Role.VALIDATOR
 SPEC = b'{"name":"wdbc"}'
+# For tests that neither move the clock nor hold up blocks, which only anvil can.
+BOTH = pytest.mark.parametrize("node", ["anvil", "geth"], indirect=True)
 CONSORTIUM = bytes(keccak(text="oncology-eu"))
 
 

@@ -10,7 +10,7 @@ from covey_chain.errors import Reverted
 from covey_chain.events import EventKind
 from covey_chain.types import Proposal, Provable, RollCallState, UpdateHeader, Vote
 from covey_chain.wallet import Wallet
-from lab import CONSORTIUM, TOKEN, WORKER, Lab, result_of
+from lab import BOTH, CONSORTIUM, TOKEN, WORKER, Lab, result_of
 
 pytestmark = pytest.mark.chain
 
@@ -39,6 +39,7 @@ async def stranger(lab: Lab) -> Wallet:
 
 
 @pytest.mark.parametrize("kind", range(3))
+@BOTH
 async def test_a_lie_costs_half_of_the_stake_and_the_seat(lab: Lab, stranger: Wallet, kind: int) -> None:
     task_id, sessions = await lab.started()
     liar = lab.wallets[2].address
@@ -67,6 +68,7 @@ async def test_a_lie_costs_half_of_the_stake_and_the_seat(lab: Lab, stranger: Wa
     await lab.planner.post_result(result, b"", lab.signed(result, sessions[:2]))
 
 
+@BOTH
 async def test_a_key_that_was_replaced_still_convicts(lab: Lab, stranger: Wallet) -> None:
     task_id, sessions = await lab.started()
     fresh, liar = signing.new_key(), lab.wallets[2]
@@ -76,6 +78,7 @@ async def test_a_key_that_was_replaced_still_convicts(lab: Lab, stranger: Wallet
     assert (await lab.chain.roll_calls(task_id)).active.keys() == {w.address for w in lab.wallets[:2]}
 
 
+@BOTH
 async def test_what_proves_nothing_is_refused(lab: Lab, stranger: Wallet) -> None:
     task_id, sessions = await lab.started()
     site = lab.wallets[2].address

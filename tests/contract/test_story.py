@@ -7,11 +7,12 @@ from covey_chain import connection, signing
 from covey_chain.events import EventKind
 from covey_chain.merkle import RewardTree
 from covey_chain.types import Role, RoundResult, TaskStatus
-from lab import CONSORTIUM, SPEC, TOKEN, WORKER, Lab, result_of
+from lab import BOTH, CONSORTIUM, SPEC, TOKEN, WORKER, Lab, result_of
 
 pytestmark = pytest.mark.chain
 
 
+@BOTH
 async def test_a_task_is_published_accepted_settled_and_paid(lab: Lab) -> None:
     chain, wallets = lab.chain, lab.wallets
     before = await lab.holdings()
@@ -44,6 +45,7 @@ async def test_a_task_is_published_accepted_settled_and_paid(lab: Lab) -> None:
     assert await chain.token_balance(lab.deployment.token, lab.deployment.market) == 0
 
 
+@BOTH
 async def test_events_tell_the_story_in_order(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     rewards = {wallet.address: TOKEN for wallet in lab.wallets}
@@ -68,6 +70,7 @@ async def test_events_tell_the_story_in_order(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 7])
+@BOTH
 async def test_events_of_a_long_history_are_asked_for_in_pieces(
     lab: Lab, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +83,7 @@ async def test_events_of_a_long_history_are_asked_for_in_pieces(
     assert await lab.chain.events(head + 1, head) == []
 
 
+@BOTH
 async def test_a_member_changes_its_key_and_end_point(lab: Lab) -> None:
     await lab.enrol()
     wallet = lab.wallets[1]
@@ -91,6 +95,7 @@ async def test_a_member_changes_its_key_and_end_point(lab: Lab) -> None:
     assert [m.address for m in await lab.chain.members(CONSORTIUM)] == [w.address for w in lab.wallets]
 
 
+@BOTH
 async def test_a_rotated_session_key_replaces_the_old_one(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     fresh = signing.new_key()
@@ -121,6 +126,7 @@ async def test_stake_moves_to_its_target_and_leaves_after_the_unbonding_time(lab
     assert (member.stake, member.unbonding) == (500 * TOKEN, 0)
 
 
+@BOTH
 async def test_a_consortium_by_vote_takes_whom_its_members_admit(lab: Lab) -> None:
     await lab.planner.create_consortium("oncology-eu", lab.deployment.token, TOKEN, admission=1)
     await lab.join(lab.planner)
@@ -129,6 +135,7 @@ async def test_a_consortium_by_vote_takes_whom_its_members_admit(lab: Lab) -> No
     assert len(await lab.chain.members(CONSORTIUM)) == 2
 
 
+@BOTH
 async def test_a_cancelled_task_returns_its_bounty(lab: Lab) -> None:
     await lab.enrol()
     held = await lab.chain.token_balance(lab.deployment.token, lab.planner.address)
@@ -152,6 +159,7 @@ async def test_an_expired_task_returns_what_nobody_has_earned(lab: Lab) -> None:
     assert await lab.chain.token_balance(lab.deployment.token, lab.deployment.market) == 0
 
 
+@BOTH
 async def test_who_withdraws_its_acceptance_takes_no_part(lab: Lab) -> None:
     await lab.enrol()
     task_id = await lab.publish()
@@ -161,6 +169,7 @@ async def test_who_withdraws_its_acceptance_takes_no_part(lab: Lab) -> None:
     assert await lab.chain.participants(task_id) == []
 
 
+@BOTH
 async def test_what_does_not_exist_is_none(lab: Lab) -> None:
     assert await lab.chain.consortium("nowhere") is None
     assert await lab.chain.member(CONSORTIUM, lab.planner.address) is None
@@ -169,6 +178,7 @@ async def test_what_does_not_exist_is_none(lab: Lab) -> None:
     assert (await lab.chain.settlement(bytes(32))).round == 0
 
 
+@BOTH
 async def test_signatures_are_those_of_the_contract(lab: Lab) -> None:
     result = RoundResult(b"\x09" * 32, 3, 2, *(bytes(32),) * 4, b"\x07" * 32, 17, False, True)
     values = (result.task_id, 3, 2, *(bytes(32),) * 4, b"\x07" * 32, 17, False, True)

@@ -17,7 +17,7 @@ from covey_chain.journal import Journal
 from covey_chain.queue import Pace
 from covey_chain.types import Receipt
 from covey_chain.wallet import Wallet
-from lab import CONSORTIUM, TOKEN, WORKER, Lab, result_of, until
+from lab import BOTH, CONSORTIUM, TOKEN, WORKER, Lab, result_of, until
 
 pytestmark = pytest.mark.chain
 
@@ -63,6 +63,7 @@ def again(lab: Lab, journal: Journal | None = None, key: int = 1, **options: obj
     return Wallet(lab.chain, lab.node.keys[key], journal=journal, **{"pace": BRISK, **options})  # type: ignore[arg-type]
 
 
+@BOTH
 async def test_an_intent_is_sent_once(lab: Lab) -> None:
     await lab.enrol()
     first = await lab.publish(TOKEN)
@@ -71,6 +72,7 @@ async def test_an_intent_is_sent_once(lab: Lab) -> None:
     assert await lab.chain.block_number() == height
 
 
+@BOTH
 async def test_the_same_intent_twice_at_once_is_one_transaction(lab: Lab) -> None:
     await lab.enrol()
     stake = lab.planner.stake_up_to
@@ -81,6 +83,7 @@ async def test_the_same_intent_twice_at_once_is_one_transaction(lab: Lab) -> Non
     assert member.stake == 1500 * TOKEN
 
 
+@BOTH
 async def test_many_intents_at_once_do_not_take_each_others_nonce(lab: Lab) -> None:
     targets = [signing.address_of(signing.new_key()) for _ in range(8)]
     receipts = await asyncio.gather(*(lab.planner.fund(target, 10**15) for target in targets))
@@ -88,6 +91,7 @@ async def test_many_intents_at_once_do_not_take_each_others_nonce(lab: Lab) -> N
     assert len({receipt.tx_hash for receipt in receipts}) == 8
 
 
+@BOTH
 async def test_two_tasks_at_once_do_not_take_each_others_allowance(lab: Lab) -> None:
     await lab.enrol()
     salts = [bytes([i]) * 32 for i in range(3)]
@@ -107,6 +111,7 @@ async def test_who_starts_a_task_at_the_same_time_as_others_does_not_fail(own: L
     assert sum(receipt.tx_hash is not None for receipt in receipts) == 1
 
 
+@BOTH
 async def test_validators_that_post_the_same_result_do_not_fail(own: Lab) -> None:
     task_id = await own.publish()
     sessions = [signing.new_key() for _ in own.wallets]
@@ -228,6 +233,7 @@ async def test_what_is_not_mined_in_time_is_found_later(own: Lab) -> None:
     assert await own.chain.native_balance(target) == 10**15
 
 
+@BOTH
 async def test_another_process_with_the_same_key_costs_no_intent(own: Lab) -> None:
     targets = [signing.address_of(signing.new_key()) for _ in range(6)]
     wallets = [again(own), again(own)]

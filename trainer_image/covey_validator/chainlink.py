@@ -41,7 +41,7 @@ class ChainLink:
         async with self._lock:
             if self._connected is None:
                 s = self._settings
-                chain = await Chain.connect(s.rpc_url, s.chain_id, s.contract)
+                chain = await Chain.connect(s.rpc_url, s.chain_id, s.contract, fallbacks=s.fallback_rpc_urls)
                 key = "0x" + self._session_key.hex()
                 wallet = Wallet(chain, key, s.confirmations, Journal(self._journal))
                 self._connected = chain, wallet

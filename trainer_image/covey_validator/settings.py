@@ -20,6 +20,7 @@ class ChainSettings(ApiModel):
     """Where the contracts are."""
 
     rpc_url: Annotated[str, Field(description="JSON-RPC end point.")]
+    fallback_rpc_urls: Annotated[list[str], Field(description="Asked while those before them are of no use.")] = []
     chain_id: Annotated[int, Field(ge=1, description="EIP-155 chain id.")]
     contract: Annotated[Address, Field(description="Settlement contract.")]
     confirmations: Annotated[int, Field(ge=1, le=1000, description="Blocks after which a transaction counts.")] = 1

@@ -54,7 +54,7 @@ def endpoint(exchange: ExchangeSpec, service: Object | None) -> str | None:
 def policies(
     task: str,
     namespace: str,
-    rpc_url: str,
+    rpc_urls: Iterable[str],
     peer_endpoints: Iterable[str],
     operator_namespace: str,
     monitoring_namespace: str,
@@ -82,7 +82,7 @@ def policies(
             namespace,
             _component(task, names.HEAD),
             ingress=_head_ingress(task, operator_namespace, monitoring_namespace),
-            egress=_head_egress(task, rpc_url, peer_endpoints),
+            egress=_head_egress(task, rpc_urls, peer_endpoints),
         ),
     ]
 
@@ -106,9 +106,9 @@ def _head_ingress(task: str, operator_namespace: str, monitoring_namespace: str)
     ]
 
 
-def _head_egress(task: str, rpc_url: str, peer_endpoints: Iterable[str]) -> list[Object]:
+def _head_egress(task: str, rpc_urls: Iterable[str], peer_endpoints: Iterable[str]) -> list[Object]:
     rules: list[Object] = [{"to": [{"podSelector": _component(task, names.WORKER)}]}]
-    targets = {_rpc_target(rpc_url), *(_target(endpoint) for endpoint in peer_endpoints)}
+    targets = {*map(_rpc_target, rpc_urls), *(_target(endpoint) for endpoint in peer_endpoints)}
     needs_dns = False
     open_ports: set[int] = set()
     for host, port in sorted(targets):

@@ -159,7 +159,7 @@ def _furniture(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain, pl
         *policies(
             site.task,
             site.namespace,
-            own.spec.chain.rpc_url,
+            own.spec.chain.rpc_urls,
             peers,
             around.operator_namespace,
             around.monitoring_namespace,

@@ -71,6 +71,7 @@ def validator_config(
         "site": owner_address,
         "chain": {
             "rpcUrl": chain.rpc_url,
+            "fallbackRpcUrls": chain.fallback_rpc_urls,
             "chainId": chain.chain_id,
             "contract": chain.contract,
             "confirmations": chain.confirmations,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 
 import pytest
+from covey_chain.anvil import free_port
 from covey_chain.client import Chain
 from covey_operator.kinds import EVENT, SECRET, SUBNET
+
+SIGNER = str(Path(__file__).parents[2] / "contract/signer_process.py")
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
@@ -55,6 +60,32 @@ async def test_a_missing_wallet_secret_is_told(cluster, member):
     cluster.apply(subnet)
     told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "WalletSecretNotFound", "False")
     assert "elsewhere" in told.message
+
+
+async def test_a_member_whose_key_is_outside_of_the_cluster_waits_for_its_signer(cluster, member):
+    site, port = await member(key="0xnot-here"), free_port()
+    subnet = site.subnet()
+    del subnet["spec"]["chain"]["walletSecret"]
+    subnet["spec"]["chain"]["signer"] = {"url": f"http://me:hidden@127.0.0.1:{port}", "address": site.address}
+    cluster.apply(subnet)
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "SignerUnavailable", "False")
+    assert f"127.0.0.1:{port}" in told.message
+    assert "hidden" not in told.message
+    command = [sys.executable, SIGNER, str(port), str(site.node.chain_id), site.key]
+    signer = await asyncio.create_subprocess_exec(*command)
+    try:
+        await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+    finally:
+        signer.terminate()
+        await signer.wait()
+
+
+async def test_a_member_goes_on_through_the_second_node(cluster, member):
+    site = await member()
+    subnet = site.subnet()
+    subnet["spec"]["chain"] |= {"rpcUrl": "http://127.0.0.1:9", "fallbackRpcUrls": [site.node.url]}
+    cluster.apply(subnet)
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
 
 
 async def test_a_dead_rpc_is_told_as_such(cluster, member):

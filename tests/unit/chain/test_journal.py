@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 from covey_chain.journal import Journal, Sent
 
-SENT = Sent({"nonce": 3, "to": "0x" + "11" * 20, "data": "0x", "value": 10**18}, ("0x" + "22" * 32,), 17.5)
+SENT = Sent({"nonce": 3, "to": "0x" + "11" * 20, "data": "0x", "value": 10**18}, ("0x" + "22" * 32,), 17.5, "0x02")
 
 
 def test_what_is_put_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -12,6 +13,14 @@ def test_what_is_put_is_there_after_a_restart(tmp_path: Path) -> None:
     assert found.get("publish:0x01") == SENT
     assert found.all() == {"publish:0x01": SENT}
     assert SENT.nonce == 3
+
+
+def test_a_journal_of_an_older_version_is_read(tmp_path: Path) -> None:
+    entry = {"transaction": SENT.transaction, "hashes": list(SENT.hashes), "sent_at": 17.5}
+    (tmp_path / "journal.json").write_text(json.dumps({"a": entry}))
+    found = Journal(tmp_path / "journal.json").get("a")
+    assert found is not None
+    assert (found.nonce, found.hashes, found.raw) == (3, SENT.hashes, "0x")
 
 
 def test_what_is_forgotten_is_gone_after_a_restart(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from covey_cli.main import cli
 def test_help_names_the_commands() -> None:
     done = CliRunner().invoke(cli, ["--help"])
     assert done.exit_code == 0
-    assert all(command in done.output for command in ("init", "join", "decline", "simulate"))
+    assert all(command in done.output for command in ("deploy", "init", "join", "decline", "simulate"))
 
 
 @pytest.mark.parametrize(

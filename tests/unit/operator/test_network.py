@@ -5,7 +5,7 @@ from __future__ import annotations
 from covey_operator.plan.network import endpoint, exchange_service, policies
 
 
-def of(task="wdbc", rpc="http://10.66.0.1:8545", peers=("10.66.0.12:30002",), monitoring=""):
+def of(task="wdbc", rpc=("http://10.66.0.1:8545",), peers=("10.66.0.12:30002",), monitoring=""):
     made = policies(task, "oncology", rpc, peers, "covey-system", monitoring)
     return {policy["metadata"]["name"]: policy["spec"] for policy in made}
 
@@ -30,8 +30,14 @@ def test_a_head_with_addresses_needs_no_dns():
     assert all("to" in rule for rule in egress)
 
 
+def test_a_head_reaches_every_node_of_the_chain():
+    egress = of(rpc=["http://10.66.0.1:8545", "http://10.66.0.2:8546"])["wdbc-head"]["egress"]
+    for address, port in (("10.66.0.1/32", 8545), ("10.66.0.2/32", 8546)):
+        assert {"ports": [{"port": port, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": address}}]} in egress
+
+
 def test_names_open_their_port_to_anywhere_and_dns():
-    egress = of(rpc="https://rpc.example/key", peers=("covey.example:7443",))["wdbc-head"]["egress"]
+    egress = of(rpc=["https://rpc.example/key"], peers=("covey.example:7443",))["wdbc-head"]["egress"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in egress
     assert {"ports": [{"port": 7443, "protocol": "TCP"}]} in egress
     assert {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]} in egress

@@ -12,6 +12,7 @@ from covey_validator.settings import ValidatorSettings
 CHAIN = ChainSpec.model_validate(
     {
         "rpcUrl": "http://chain.example:8545",
+        "fallbackRpcUrls": ["https://other.example/rpc"],
         "chainId": 31337,
         "contract": "0x" + "c0" * 20,
         "walletSecret": {"name": "wallet"},
@@ -30,6 +31,12 @@ def test_caps_and_windows_reach_the_validator():
     found = settings(maxEgressMbps=100, windows=[office]).exchange
     assert found.egress(datetime(2026, 11, 30, 6, 59, 50, tzinfo=UTC)) == Rate(100e6, 10)
     assert found.egress(datetime(2026, 11, 30, 7, 0, tzinfo=UTC)).bits_per_second == 20e6
+
+
+def test_all_nodes_of_the_chain_reach_the_validator():
+    found = settings().chain
+    assert (found.rpc_url, *found.fallback_rpc_urls) == CHAIN.rpc_urls
+    assert len(CHAIN.rpc_urls) == 2
 
 
 def test_without_a_cap_the_line_is_free_for_good():
