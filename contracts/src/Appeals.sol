@@ -7,7 +7,7 @@ import {TaskMarket} from "./TaskMarket.sol";
 /// @title What a member has against a penalty: an auditor who sees records that it committed to before the start.
 /// @notice While a task runs, the validators' rule reads appeals and verdicts, and its ledger says what comes of them.
 /// What an appeal still protects after the last result is decided here: by the auditor's newest verdict, or, once the
-/// appeal window has passed without one, for the member.
+/// appeal window has passed without one, for the member that has appealed.
 abstract contract Appeals is Penalties {
     struct Appeal {
         uint40 filedBlock; // 0: not filed
@@ -76,8 +76,9 @@ abstract contract Appeals is Penalties {
     }
 
     /// @notice Decide on what a task that is over still holds of a member; anybody may. It is burnt if the auditor's
-    /// newest verdict says that the records are not real, and let go if it says that they are, if the window has passed
-    /// without a verdict, and if the task has ended without a last result.
+    /// newest verdict says that the records are not real, and let go if it says that they are; without a verdict, once
+    /// the window has passed, it is burnt if the member has not appealed, and let go if it has. A task that has ended
+    /// without a last result lets all go.
     function resolveHeld(bytes32 taskId, address member) external {
         uint8 place = market.placeOf(taskId, member);
         Penalty memory before = _penalties[taskId][place];
@@ -103,7 +104,7 @@ abstract contract Appeals is Penalties {
         if (a.epoch != 0) return !a.authentic;
         (, uint32 window) = market.auditOf(taskId);
         if (block.timestamp <= endedAt + window) revert AuditorMayAnswer(endedAt + window);
-        return false;
+        return a.filedBlock == 0;
     }
 
     /// @dev Between the start and the end of the window.

@@ -196,6 +196,13 @@ contract AppealsTest is Base {
         check(0, 1 ether);
     }
 
+    function test_WhoDoesNotAppealInTimeLosesWhatIsHeld() public {
+        settle(1, entry(1, 2, HELD, 1 ether), true);
+        vm.warp(block.timestamp + WINDOW + 1);
+        settlement.resolveHeld(taskId, owner(1));
+        check(0, HELD + 1 ether);
+    }
+
     function test_ATaskWithoutALastResultLetsAllGo() public {
         settle(1, bytes.concat(entry(1, 2, HELD, 1 ether), entry(2, 1, HELD, 0)), false);
         speak(1, 1, false);
@@ -220,15 +227,19 @@ contract AppealsTest is Base {
         settlement.resolveHeld(taskId, owner(9));
     }
 
-    /// Whatever the ledger and the auditor say: in the end nothing is held, and all that was is either back or burnt.
+    /// Whatever ledger, member and auditor say: in the end nothing is held, and all that was is either back or burnt.
     function testFuzz_InTheEndNothingIsHeld(uint96 held, uint96 slashed, uint8 says, uint32 later) public {
         slashed %= 1000 ether;
         held = 1 + held % (1000 ether - slashed);
         settle(1, entry(1, 2, held, slashed), true);
+        bool appeals = says & 64 != 0;
+        vm.prank(owner(1));
+        if (appeals) settlement.appeal(taskId);
+        vm.stopPrank();
         if (says % 3 != 0) speak(1, 1, says % 3 == 1);
         vm.warp(block.timestamp + (says % 3 == 0 ? WINDOW + 1 : later % WINDOW));
         settlement.resolveHeld(taskId, owner(1));
-        check(0, says % 3 == 2 ? slashed + held : slashed);
+        check(0, says % 3 == 2 || (says % 3 == 0 && !appeals) ? slashed + held : slashed);
         assertEq(token.balanceOf(address(registry)), 3 * STAKE);
     }
 

@@ -192,11 +192,13 @@ async def test_an_auditor_that_keeps_silent_costs_nobody_anything(lab: Lab) -> N
     assert await stake_of(lab, wallet) == (999 * TOKEN, 0)
 
 
-async def test_nobody_appeals_after_the_window(lab: Lab) -> None:
+async def test_nobody_appeals_after_the_window_and_what_is_held_is_burnt(lab: Lab) -> None:
     task_id, wallet = await ended(lab)
     await later(lab, 3601)
     with pytest.raises(Reverted, match="end of the task's appeal window"):
         await wallet.appeal(task_id)
+    await lab.planner.resolve_held(task_id, wallet.address)
+    assert await stake_of(lab, wallet) == (999 * TOKEN - HELD, 0)
 
 
 async def test_a_task_without_a_last_result_lets_all_go(lab: Lab) -> None:
