@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from backends import BACKENDS, BarePods, install_kuberay
 from covey_api.status import Condition
 from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
@@ -365,11 +366,20 @@ async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployme
 
 
 @pytest.fixture
-async def two_sites(cluster: Cluster, member: Any) -> list[Member]:
+def backend(request: pytest.FixtureRequest, api_server: ApiServer) -> BarePods:
+    """What makes the pods; `BOTH` runs a test with either."""
+    chosen = BACKENDS[getattr(request, "param", "Pods")]
+    if chosen.name == "KubeRay":
+        install_kuberay(api_server)
+    return chosen
+
+
+@pytest.fixture
+async def two_sites(cluster: Cluster, member: Any, backend: BarePods) -> list[Member]:
     """A Planner that trains too, and a member that joins automatically, both Ready."""
     sites = [await member(), await member()]
     for site in sites:
-        cluster.apply(site.subnet())
+        cluster.apply(site.subnet(compute={"backend": backend.name}))
     for site in sites:
         await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
     return sites
