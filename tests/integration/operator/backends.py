@@ -124,7 +124,8 @@ class KubeRay(BarePods):
                 self._create(cluster, made, "worker", group["groupName"], group["template"])
             for pod in there[group["replicas"] :]:
                 await cluster.kube.delete(pod)
-        self._tell(cluster, made, {"RayClusterSuspending": False, "RayClusterSuspended": False}, pods)
+        if await cluster.get(RAY_CLUSTER, namespace, task) is not None:  # the operator may have deleted it meanwhile
+            self._tell(cluster, made, {"RayClusterSuspending": False, "RayClusterSuspended": False}, pods)
 
     @staticmethod
     def _has_ended(pod):

@@ -350,6 +350,10 @@ class Member:
 async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployment, cluster: Cluster) -> Any:
     """Makes members with namespaces of their own; `await member()` is funded and its namespace is prepared."""
     stem = request.node.originalname.removeprefix("test_").replace("_", "-")[:30].rstrip("-")
+    if hasattr(
+        request.node, "callspec"
+    ):  # a namespace of each variant's own: what the last one owned goes a moment later
+        stem = f"{stem}-{request.node.callspec.id.lower()}"
     made: list[Member] = []
 
     async def make(funded: bool = True, **preparation: Any) -> Member:
