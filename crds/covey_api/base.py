@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -105,6 +106,10 @@ MAX_COUNT = 2**53 - 1
 
 # DNS-1035 label, short enough that the suffixes of child names still fit into 63 characters.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=47)]
+# DNS-1123 subdomain: the name of an object of the cluster.
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$", max_length=42)]
 Hash = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{64}$", max_length=66)]
 # Token amounts are decimal strings in whole tokens: JSON numbers lose digits beyond 2**53.
@@ -211,13 +216,49 @@ class LocalSecretRef(ApiModel):
     key: Annotated[SecretKey, Field(description="Key inside the Secret.")] = "privateKey"
 
 
+class TolerationOperator(StrEnum):
+    """How a toleration compares (core/v1)."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it (core/v1)."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 class Toleration(ApiModel):
     """A pod toleration (core/v1 Toleration)."""
 
+    # What the API server would refuse in a pod is refused here, where a person sees it.
+    rules = (
+        Rule(
+            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+            "a toleration without key needs operator Exists",
+            lambda it: bool(it.key) or it.operator is TolerationOperator.EXISTS,
+        ),
+        Rule(
+            "!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
+            "a toleration with operator Exists has no value",
+            lambda it: not it.value or it.operator is not TolerationOperator.EXISTS,
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds needs effect NoExecute",
+            lambda it: it.toleration_seconds is None or it.effect is TaintEffect.NO_EXECUTE,
+        ),
+    )
+
     key: Annotated[Text | None, Field(description="Taint key.")] = None
-    operator: Annotated[Text | None, Field(description="Exists or Equal.")] = None
+    operator: Annotated[TolerationOperator | None, Field(description="Exists, or Equal (the default).")] = None
     value: Annotated[Text | None, Field(description="Taint value.")] = None
-    effect: Annotated[Text | None, Field(description="NoSchedule, PreferNoSchedule or NoExecute.")] = None
+    effect: Annotated[
+        TaintEffect | None, Field(description="NoSchedule, PreferNoSchedule or NoExecute; all of them if unset.")
+    ] = None
     toleration_seconds: Annotated[
         int | None, Field(ge=-MAX_COUNT, le=MAX_COUNT, description="Seconds that a NoExecute taint is tolerated.")
     ] = None

@@ -202,6 +202,12 @@ NEEDS_A_PERSON = Chapter(
             "An object of a name that the operator needs exists and is not its own; it is left alone.",
             "Delete or rename that object, or apply the task under another name.",
         ),
+        Reason.KUBERAY_MISSING: Explanation(
+            "`spec.compute.backend` of the Subnet is `KubeRay`, and this cluster has no RayClusters, or nobody looks "
+            "after them; the message says which.",
+            "Install KubeRay 1.7 or later so that it watches this namespace, or set the back end to `Pods`. The task "
+            "goes on by itself.",
+        ),
         Reason.ENDPOINT_PENDING: Explanation(
             "The Service of the exchange has no port or address yet under which others could reach it.",
             "Nothing for a few seconds. For LoadBalancer: see that the cluster has a provider of them; for a fixed "

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     PODS_STARTING = "PodsStarting"
     PODS_CRASHING = "PodsCrashing"
     NAME_CONFLICT = "NameConflict"
+    KUBERAY_MISSING = "KubeRayMissing"
     ENDPOINT_PENDING = "EndpointPending"
     PEERS_UNREACHABLE = "PeersUnreachable"
     # what the incentive rule makes of a member

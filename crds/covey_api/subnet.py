@@ -16,6 +16,7 @@ from covey_api.base import (
     Count,
     LocalSecretRef,
     Name,
+    ObjectName,
     Quantity,
     Rule,
     SecretKey,
@@ -216,14 +217,26 @@ class Backend(StrEnum):
     """What runs the Ray cluster."""
 
     PODS = "Pods"
+    KUBERAY = "KubeRay"
 
 
 class ComputeSpec(ApiModel):
     """Where and with what the member's pods run."""
 
-    backend: Annotated[Backend, Field(description="Pods: the operator makes the pods itself.")] = Backend.PODS
-    queue: Annotated[Name | None, Field(description="Kueue queue name put on the pods.")] = None
-    runtime_class_name: Annotated[Text | None, Field(description="RuntimeClass of the worker pods.")] = None
+    backend: Annotated[
+        Backend,
+        Field(
+            description=(
+                "Pods: the operator makes the pods itself. KubeRay: it makes a RayCluster, and KubeRay (1.7 or later) "
+                "the pods. A task keeps the back end with which it began."
+            )
+        ),
+    ] = Backend.PODS
+    queue: Annotated[
+        Name | None, Field(description="Kueue's LocalQueue for the pods, or for the RayCluster as a whole.")
+    ] = None
+    runtime_class_name: Annotated[ObjectName | None, Field(description="RuntimeClass of the worker pods.")] = None
+    priority_class_name: Annotated[ObjectName | None, Field(description="PriorityClass of all pods.")] = None
     node_selector: Annotated[dict[str, Text], Field(max_length=32, description="Node selector of all pods.")] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32, description="Tolerations of all pods.")] = []
 

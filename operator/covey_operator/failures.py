@@ -62,7 +62,11 @@ def of_name(error: NameConflictError) -> Problem:
     )
 
 
-REFUSED_REASONS = {"Pod": Reason.PODS_UNSCHEDULABLE, "Service": Reason.ENDPOINT_PENDING}
+REFUSED_REASONS = {
+    "Pod": Reason.PODS_UNSCHEDULABLE,
+    "RayCluster": Reason.PODS_UNSCHEDULABLE,
+    "Service": Reason.ENDPOINT_PENDING,
+}
 
 
 def of_refusal(error: RefusedError) -> Problem:
@@ -70,6 +74,20 @@ def of_refusal(error: RefusedError) -> Problem:
     return Problem(
         REFUSED_REASONS.get(error.kind, Reason.INVALID_SPEC),
         f"The API server refused {error.kind} {error.name}: {error.message} Mend what it says; it is tried again.",
+    )
+
+
+def no_kuberay(namespace: str, forbidden: bool) -> Problem:
+    """The Subnet wants KubeRay, and this cluster has no RayClusters or does not show them."""
+    why = (
+        f"the operator may not list RayClusters in namespace {namespace}: give it the rights that the chart gives it"
+        if forbidden
+        else "this cluster has no API ray.io/v1: install KubeRay 1.7 or later"
+    )
+    return Problem(
+        Reason.KUBERAY_MISSING,
+        f"spec.compute.backend of the Subnet is KubeRay, and {why}; the task goes on by itself then. Or set the back "
+        "end to Pods, which needs nothing.",
     )
 
 

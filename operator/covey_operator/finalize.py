@@ -26,6 +26,7 @@ from covey_operator.kinds import (
 from covey_operator.observe import Member, TaskObservation, observe_task, own_secret, parse_task
 from covey_operator.plan import names
 from covey_operator.plan.clock import moment
+from covey_operator.plan.cluster import remains
 from covey_operator.plan.model import Action, Cancel, Problem, Task, Withdraw
 from covey_operator.world import World
 
@@ -41,9 +42,8 @@ async def finalize_task(world: World, obj: Object) -> float | None:
     task = parse_task(obj)
     observed = await observe_task(world, obj, task)
     pods = observed.seen.children.pods
-    for pod in pods.values():
-        if not deleting(pod):
-            await world.kube.delete(pod)
+    for part in remains(observed.seen.children):
+        await world.kube.remove(part, names.HOLD)
     if pods and not _out_of_time(world, obj):
         return RETRY_SECONDS  # their deletion wakes this pass earlier
     problem = await _leave_chain(world, observed)

@@ -41,10 +41,11 @@ SECRET = Kind("", "v1", "Secret", "secrets")
 CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 EVENT = Kind("", "v1", "Event", "events")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+RAY_CLUSTER = Kind("ray.io", "v1", "RayCluster", "rayclusters")  # of KubeRay; its API may be absent
 
 _BY_NAME = {
     (kind.api_version, kind.kind): kind
-    for kind in (SUBNET, TASK, POD, SERVICE, CONFIG_MAP, SECRET, CLAIM, EVENT, NETWORK_POLICY)
+    for kind in (SUBNET, TASK, POD, SERVICE, CONFIG_MAP, SECRET, CLAIM, EVENT, NETWORK_POLICY, RAY_CLUSTER)
 }
 
 
@@ -88,6 +89,11 @@ def deleting(obj: Object) -> bool:
     return "deletionTimestamp" in obj["metadata"]
 
 
+def held(obj: Object, finalizer: str) -> bool:
+    """Whether this finalizer keeps the object, however often its deletion is asked for."""
+    return finalizer in (obj["metadata"].get("finalizers") or ())
+
+
 def owner_reference(owner: Object) -> Object:
     """The controller reference that makes `owner` responsible for a child (garbage collection)."""
     return {
@@ -100,7 +106,13 @@ def owner_reference(owner: Object) -> Object:
     }
 
 
+def controller_of(obj: Object) -> Object | None:
+    """The owner reference of the object's controller, if it has one."""
+    references: list[Object] = obj["metadata"].get("ownerReferences") or []
+    return next((ref for ref in references if ref.get("controller")), None)
+
+
 def controlled_by(obj: Object, owner_uid: str) -> bool:
     """Whether the object's controller is the owner with this uid."""
-    references = obj["metadata"].get("ownerReferences") or []
-    return any(ref.get("controller") and ref.get("uid") == owner_uid for ref in references)
+    controller = controller_of(obj)
+    return controller is not None and controller.get("uid") == owner_uid

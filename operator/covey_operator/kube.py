@@ -15,17 +15,22 @@ from kubernetes.aio.dynamic import DynamicClient
 from covey_operator.kinds import (
     CLAIM,
     EVENT,
+    RAY_CLUSTER,
     Kind,
     Object,
     annotations_of,
     controlled_by,
+    deleting,
+    held,
     kind_of,
+    labels_of,
     name_of,
     namespace_of,
     owner_reference,
     uid_of,
 )
 from covey_operator.metrics import Metrics
+from covey_operator.plan.names import QUEUE
 
 FIELD_MANAGER = "covey-operator"
 APPLIED_HASH = "covey.dev/applied-hash"
@@ -159,8 +164,10 @@ class Kube:
     def _current(desired: Object, live: Object) -> bool:
         if annotations_of(live).get(APPLIED_HASH) != annotations_of(desired)[APPLIED_HASH]:
             return False
-        # The API server rewrites the quantities of claims, and they cannot drift in what matters: the digest is enough.
-        return kind_of(desired) == CLAIM or holds(desired, live)
+        # The API server rewrites the quantities of claims, which cannot drift in what matters; and Kueue writes
+        # placement into what it admits, which is its right: the digest is enough.
+        queued = kind_of(desired) == RAY_CLUSTER and QUEUE in labels_of(desired)
+        return queued or kind_of(desired) == CLAIM or holds(desired, live)
 
     async def _apply(self, kind: Kind, desired: Object, force: bool) -> None:
         await self._request(
@@ -239,6 +246,15 @@ class Kube:
                 return False
             raise
         return True
+
+    async def remove(self, obj: Object, hold: str) -> bool:
+        """Delete this object, letting go of it first if our finalizer `hold` keeps it; False if it was gone already."""
+        if held(obj, hold):
+            kept = [name for name in obj["metadata"]["finalizers"] if name != hold]
+            released = await self.set_finalizers(obj, kept)
+            if released is None or deleting(obj):
+                return released is not None
+        return await self.delete(obj)
 
     async def event(self, obj: Object, reason: str, message: str, warning: bool = False) -> None:
         """Record an event on our own resource."""

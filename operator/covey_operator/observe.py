@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covey_api.status import Condition, Reason
-from covey_api.subnet import SubnetSpec, SubnetStatus
+from covey_api.subnet import Backend, SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec
 from covey_chain.errors import ChainError
 from covey_chain.wallet import Wallet
+from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
 from covey_operator import failures
@@ -20,6 +21,7 @@ from covey_operator.kinds import (
     CONFIG_MAP,
     NETWORK_POLICY,
     POD,
+    RAY_CLUSTER,
     SECRET,
     SERVICE,
     SUBNET,
@@ -29,13 +31,15 @@ from covey_operator.kinds import (
     Object,
     annotations_of,
     controlled_by,
+    controller_of,
+    held,
     key_of,
     labels_of,
     name_of,
     namespace_of,
     uid_of,
 )
-from covey_operator.kube import NameConflictError
+from covey_operator.kube import FORBIDDEN, NOT_FOUND, NameConflictError
 from covey_operator.mirror import Mirror
 from covey_operator.owner import signer_of
 from covey_operator.plan import names
@@ -50,7 +54,7 @@ from covey_operator.plan.model import (
     TaskSeen,
 )
 from covey_operator.plan.report import Record, read_record
-from covey_operator.plan.storage import SESSION_KEY
+from covey_operator.plan.storage import SESSION_KEY, read_ledger
 from covey_operator.world import World
 
 
@@ -210,22 +214,29 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
 async def observe_task(world: World, obj: Object, task: Task) -> TaskObservation:
     """Everything that a plan for a task depends on."""
     around, now = world.surroundings, utc_now()
-    children = await observe_children(world, task)
+    parent = await world.kube.get(SUBNET, task.namespace, task.spec.subnet) if task.spec is not None else None
+    subnet = parse_subnet(parent) if parent is not None else None
+    wanted = subnet.spec.compute.backend if subnet is not None and subnet.spec is not None else None
+    children = await observe_children(world, task, wanted)
     progress = world.progress.answer(key_of(obj))
     record = read_record(children.config_maps.get(names.result(task.name)))
     seen = TaskSeen(now=now, around=around, children=children, progress=progress, record=record, task_id=task.mirror_of)
     if task.spec is None:
         return TaskObservation(seen, None)
-    return await _observe_on_chain(world, obj, task, task.spec, seen, record)
+    return await _observe_on_chain(world, obj, task, task.spec, subnet, seen, record)
 
 
 async def _observe_on_chain(
-    world: World, obj: Object, task: Task, spec: TaskSpec, seen: TaskSeen, record: Record | None
+    world: World,
+    obj: Object,
+    task: Task,
+    spec: TaskSpec,
+    subnet: SubnetObject | None,
+    seen: TaskSeen,
+    record: Record | None,
 ) -> TaskObservation:
-    parent = await world.kube.get(SUBNET, task.namespace, spec.subnet)
-    if parent is None:
+    if subnet is None:
         return TaskObservation(replace(seen, problem=failures.no_subnet(task.namespace, spec.subnet)), None)
-    subnet = parse_subnet(parent)
     if subnet.spec is None:
         return TaskObservation(replace(seen, problem=_bad_subnet(subnet)), None)
     member = await reach_member(world, task.namespace, subnet.spec, key_of(obj), task.mirror_of)
@@ -242,21 +253,59 @@ async def _observe_on_chain(
     return TaskObservation(full, member)
 
 
-async def observe_children(world: World, task: Task) -> Children:
-    """The task's own children; objects of others with our label are not ours."""
+async def observe_children(world: World, task: Task, wanted: Backend | None = None) -> Children:
+    """The task's own children; objects of others with our label are not ours.
+
+    Args:
+        world: the edges.
+        task: the parent.
+        wanted: back end that the Subnet names now; the one with which the task began counts more.
+    """
     selector = f"{names.TASK}={task.name}"
 
+    async def labelled(kind: Kind) -> list[Object]:
+        return await world.kube.list_all(kind, task.namespace, selector)
+
     async def mine(kind: Kind) -> dict[str, Object]:
-        found = await world.kube.list_all(kind, task.namespace, selector)
-        return {name_of(child): child for child in found if controlled_by(child, task.uid)}
+        return {name_of(child): child for child in await labelled(kind) if controlled_by(child, task.uid)}
 
     pods, services, policies, config_maps, claims = await asyncio.gather(
-        mine(POD), mine(SERVICE), mine(NETWORK_POLICY), mine(CONFIG_MAP), mine(CLAIM)
+        labelled(POD), mine(SERVICE), mine(NETWORK_POLICY), mine(CONFIG_MAP), mine(CLAIM)
     )
     session, token = await asyncio.gather(
         _session_address(world, task), own_secret(world, task, names.ray_token(task.name))
     )
-    return Children(pods, services, policies, config_maps, claims, session, token is not None)
+    ray_clusters: dict[str, Object] = {}
+    no_kuberay = None
+    if (read_ledger(config_maps.get(names.config(task.name))).backend or wanted) is Backend.KUBERAY:
+        try:
+            ray_clusters = await mine(RAY_CLUSTER)
+        except ApiException as error:
+            if error.status not in (NOT_FOUND, FORBIDDEN):
+                raise
+            no_kuberay = failures.no_kuberay(task.namespace, error.status == FORBIDDEN)
+    owners = {task.uid, *(uid_of(cluster) for cluster in ray_clusters.values())}
+    ours = {name_of(pod): pod for pod in pods if _is_ours(pod, task.name, owners)}
+    return Children(
+        pods=ours,
+        services=services,
+        policies=policies,
+        config_maps=config_maps,
+        claims=claims,
+        ray_clusters=ray_clusters,
+        no_kuberay=no_kuberay,
+        session_address=session,
+        ray_token=token is not None,
+    )
+
+
+def _is_ours(pod: Object, task: str, owners: set[str]) -> bool:
+    """Also a pod that our finalizer keeps although its RayCluster has gone."""
+    controller = controller_of(pod)
+    if controller is None:
+        return False
+    left = (controller["kind"], controller["name"]) == (RAY_CLUSTER.kind, names.ray_cluster(task))
+    return controller["uid"] in owners or (left and held(pod, names.HOLD))
 
 
 async def own_secret(world: World, task: Task, name: str) -> Object | None:

@@ -116,14 +116,21 @@ async def _apply_task(world: World, obj: Object, plan: TaskPlan, children: Child
     """Children as planned, in the planned order; True if anything was written."""
     known = {
         (child["kind"], name_of(child)): child
-        for group in (children.pods, children.services, children.policies, children.config_maps, children.claims)
+        for group in (
+            children.pods,
+            children.services,
+            children.policies,
+            children.config_maps,
+            children.claims,
+            children.ray_clusters,
+        )
         for child in group.values()
     }
     changed = False
     for child in plan.apply:
         changed |= await world.kube.apply(child, known.get((child["kind"], name_of(child))), obj)
     for child in plan.delete:
-        changed |= await world.kube.delete(child)
+        changed |= await world.kube.remove(child, names.HOLD)
     return changed
 
 

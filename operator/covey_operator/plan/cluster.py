@@ -6,15 +6,16 @@ themselves (`restartPolicy: Never`): a Ray worker of yesterday's head is of no u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from covey_api.status import ConditionStatus, Reason
 
-from covey_operator.kinds import Object, annotations_of, deleting, labels_of, uid_of
+from covey_operator.kinds import Object, annotations_of, deleting, held, labels_of, uid_of
 from covey_operator.plan import health, names
 from covey_operator.plan.clock import moment, stamp
+from covey_operator.plan.model import Children
 from covey_operator.plan.pods import Site, head_pod, worker_pod
 from covey_operator.plan.report import Report, reports, terminations
 from covey_operator.plan.storage import HeadLedger
@@ -26,13 +27,13 @@ BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS = 5.0, 300.0
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What to do with the pods, and what to say about them."""
+    """What to do with the cluster, and what to say about it."""
 
     status: ConditionStatus
     reason: Reason
     message: str
     ledger: HeadLedger
-    create: tuple[Object, ...] = ()
+    apply: tuple[Object, ...] = ()
     delete: tuple[Object, ...] = ()
     report: Report | None = None
     head_ip: str | None = None
@@ -48,14 +49,24 @@ def backoff_seconds(restarts: int) -> float:
     return min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0 ** min(restarts - 1, 16))
 
 
-def stopped(pods: Mapping[str, Object], reason: Reason, message: str, keep_completed: bool = False) -> ClusterPlan:
-    """No cluster is wanted: every pod goes, but a completed head may stay for its logs (it holds no resources)."""
-    doomed = tuple(
+def remains(children: Children, keep_completed: bool = False) -> tuple[Object, ...]:
+    """Everything of a cluster that is not wanted any more, what makes pods before the pods.
+
+    A completed head may stay for its logs (it holds no resources), if nothing else would make it anew.
+    """
+    pods = (
         pod
-        for pod in pods.values()
-        if not deleting(pod) and not (keep_completed and labelled_head(pod) and health.all_ended(pod))
+        for pod in children.pods.values()
+        if held(pod, names.HOLD)
+        or not (deleting(pod) or (keep_completed and labelled_head(pod) and health.all_ended(pod)))
     )
-    return ClusterPlan(ConditionStatus.FALSE, reason, message, HeadLedger(), delete=doomed)
+    return (*live(children.ray_clusters.values()), *pods)
+
+
+def suspended(site: Site, children: Children) -> ClusterPlan:
+    """Every pod goes; a completed head stays."""
+    doomed = remains(children, keep_completed=True)
+    return ClusterPlan(ConditionStatus.FALSE, Reason.SUSPENDED, "", HeadLedger(), delete=doomed)
 
 
 def labelled_head(pod: Object) -> bool:
@@ -63,15 +74,16 @@ def labelled_head(pod: Object) -> bool:
     return labels_of(pod).get(names.TASK_COMPONENT) == names.HEAD
 
 
-def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: datetime) -> ClusterPlan:
+def running(site: Site, children: Children, ledger: HeadLedger, now: datetime) -> ClusterPlan:
     """A cluster is wanted: bring it about.
 
     Args:
         site: the task at this member.
-        pods: pod name -> the task's pods that exist, those that are going included.
+        children: the task's children that exist, those that are going included.
         ledger: starts of the head so far.
         now: the time of this pass.
     """
+    pods = children.pods
     head = pods.get(names.head(site.task))
     workers = [pod for pod in pods.values() if not labelled_head(pod)]
     if head is None:
@@ -82,23 +94,37 @@ def running(site: Site, pods: Mapping[str, Object], ledger: HeadLedger, now: dat
             Reason.PODS_STARTING,
             "The head pod is going; it comes again.",
             ledger,
-            delete=_live(workers),
+            delete=live(workers),
         )
+    return follow_head(head, workers, ledger, now, lambda: _run_workers(site, head, children, ledger, now))
+
+
+def follow_head(
+    head: Object, workers: list[Object], ledger: HeadLedger, now: datetime, while_running: Callable[[], ClusterPlan]
+) -> ClusterPlan:
+    """What the head's own state asks for.
+
+    Args:
+        head: the head pod.
+        workers: the pods that go when the head has ended.
+        ledger: starts of the head so far.
+        now: the time of this pass.
+        while_running: the plan while the head has not ended.
+    """
     if health.ended_badly(head):
         return _head_failed(head, workers, ledger, now)
     lingering = _lingering_seconds(head, now)
     if health.ended_well(head) or lingering == 0:
-        report = reports(head).get("validator")
         return ClusterPlan(
             ConditionStatus.FALSE,
             Reason.ROUNDS_DONE,
             "The head has finished.",
             ledger,
-            delete=_live(workers),
-            report=report,
+            delete=live(workers),
+            report=reports(head).get("validator"),
             head_uid=uid_of(head),
         )
-    planned = _run_workers(site, head, pods, ledger, now)
+    planned = while_running()
     if lingering is None:
         return planned
     return replace(planned, wake_seconds=lingering, report=reports(head).get("validator"))
@@ -118,20 +144,20 @@ def _start_head(site: Site, workers: list[Object], ledger: HeadLedger, now: date
     if wait > 0:
         return ClusterPlan(
             ConditionStatus.FALSE,
-            _crash_reason(ledger),
+            crash_reason(ledger),
             f"The head was started {ledger.starts} times; the next start comes soon (exponential back-off).",
             ledger,
-            delete=_live(workers),
+            delete=live(workers),
             wake_seconds=wait,
         )
-    started = HeadLedger(ledger.starts + 1, stamp(now))
+    started = replace(ledger, starts=ledger.starts + 1, started_at=stamp(now))
     return ClusterPlan(
         ConditionStatus.FALSE,
         Reason.PODS_STARTING,
         "The head pod starts.",
         started,
-        create=(head_pod(site),),
-        delete=_live(workers),
+        apply=(head_pod(site),),
+        delete=live(workers),
     )
 
 
@@ -140,7 +166,7 @@ def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: d
     found = reports(head)
     fatal = next((told for _, told in sorted(found.items()) if told.outcome == "Failed" and told.user_error), None)
     if fatal is not None:
-        doomed = _live(workers) if health.all_ended(head) else (head, *_live(workers))
+        doomed = live(workers) if health.all_ended(head) else (head, *live(workers))
         return ClusterPlan(
             ConditionStatus.FALSE,
             fatal.task_reason,
@@ -156,10 +182,10 @@ def _head_failed(head: Object, workers: list[Object], ledger: HeadLedger, now: d
     cause = health.why_failed(head) + (f": {told}" if told else "")
     return ClusterPlan(
         ConditionStatus.FALSE,
-        _crash_reason(ledger),
+        crash_reason(ledger),
         f"{cause}. It is started again (restarts so far: {ledger.restarts}).",
         ledger,
-        delete=_live(workers) if wait > 0 else (head, *_live(workers)),
+        delete=live(workers) if wait > 0 else (head, *live(workers)),
         wake_seconds=wait if wait > 0 else None,
     )
 
@@ -172,9 +198,8 @@ def _last_words_seconds(head: Object, now: datetime) -> float:
     return max(0.0, (max(ends) + timedelta(seconds=LAST_WORDS_SECONDS) - now).total_seconds()) if ends else 0.0
 
 
-def _run_workers(
-    site: Site, head: Object, pods: Mapping[str, Object], ledger: HeadLedger, now: datetime
-) -> ClusterPlan:
+def _run_workers(site: Site, head: Object, children: Children, ledger: HeadLedger, now: datetime) -> ClusterPlan:
+    pods = children.pods
     head_ip, head_uid = health.pod_ip(head), uid_of(head)
     wanted = {names.worker(site.task, index): index for index in range(site.spec.workers.replicas)}
     create: list[Object] = []
@@ -196,13 +221,13 @@ def _run_workers(
             else:
                 delete.append(pod)
     workers = [pods[name] for name in wanted if name in pods and not deleting(pods[name])]
-    status, reason, message = _cluster_words(site, head, workers, crashed, ledger)
+    status, reason, message = words(site, head, workers, crashed, ledger)
     return ClusterPlan(
         status,
         reason,
         message,
         ledger,
-        create=tuple(create),
+        apply=tuple(create),
         delete=tuple(delete),
         head_ip=head_ip,
         head_uid=head_uid,
@@ -210,25 +235,27 @@ def _run_workers(
     )
 
 
-def _cluster_words(
+def words(
     site: Site, head: Object, workers: list[Object], crashed: list[str], ledger: HeadLedger
 ) -> tuple[ConditionStatus, Reason, str]:
+    """What to say of a cluster whose head runs: status, reason and message of the condition."""
     complaint = health.first_complaint([head, *workers])
     replicas = site.spec.workers.replicas
     ready_workers = sum(1 for worker in workers if health.ready(worker))
     if complaint is not None:
         return ConditionStatus.FALSE, complaint.reason, complaint.message
     if crashed:
-        return ConditionStatus.FALSE, _crash_reason(ledger), f"{'; '.join(crashed)}. Lost workers are started again."
+        return ConditionStatus.FALSE, crash_reason(ledger), f"{'; '.join(crashed)}. Lost workers are started again."
     if health.ready(head) and ready_workers == replicas:
         return ConditionStatus.TRUE, Reason.AS_EXPECTED, f"Head and {replicas} workers are ready."
     if terminations(head):
         return ConditionStatus.FALSE, Reason.ROUNDS_DONE, "The head is finishing."
     what = f"{ready_workers}/{replicas} workers" if health.ready(head) else "the head pod"
-    return ConditionStatus.FALSE, _crash_reason(ledger), f"Waiting for {what} to be ready."
+    return ConditionStatus.FALSE, crash_reason(ledger), f"Waiting for {what} to be ready."
 
 
-def _crash_reason(ledger: HeadLedger) -> Reason:
+def crash_reason(ledger: HeadLedger) -> Reason:
+    """Why there is no cluster yet: it starts, or it starts again and again."""
     return Reason.PODS_CRASHING if ledger.restarts >= CRASHING_RESTARTS else Reason.PODS_STARTING
 
 
@@ -248,5 +275,6 @@ def _worker_wait_seconds(pod: Object, now: datetime) -> float:
     return max(0.0, (allowed - now).total_seconds())
 
 
-def _live(pods: list[Object]) -> tuple[Object, ...]:
-    return tuple(pod for pod in pods if not deleting(pod))
+def live(objects: Iterable[Object]) -> tuple[Object, ...]:
+    """Those that are not going already."""
+    return tuple(obj for obj in objects if not deleting(obj))

@@ -6,7 +6,9 @@ from covey_api.quantity import token_words
 from covey_api.status import Reason
 from covey_api.task import ModelStatus, Phase, TaskStatus, TransactionStatus
 
-from covey_operator.kinds import Object, deleting
+from covey_operator.kinds import Object, deleting, held
+from covey_operator.plan import names
+from covey_operator.plan.cluster import remains
 from covey_operator.plan.model import Action, Own, Problem, Task, TaskOnChain, TaskPlan, TaskSeen
 from covey_operator.plan.report import Progress, Record, Standing
 from covey_operator.plan.status import (
@@ -60,8 +62,8 @@ class TaskDraft:
         self._apply.extend(objects)
 
     def delete(self, *objects: Object) -> None:
-        """Children that should go; those that are going already are left."""
-        self._delete.extend(obj for obj in objects if not deleting(obj))
+        """Children that should go; those that are going already are left, unless it is us who keep them."""
+        self._delete.extend(obj for obj in objects if not deleting(obj) or held(obj, names.HOLD))
 
     def wake_in(self, seconds: float) -> None:
         """Look again after this time at the latest."""
@@ -167,9 +169,7 @@ class TaskDraft:
 
     def fail(self, reason: Reason, message: str, record: Record | None = None) -> TaskPlan:
         """The task has ended badly, for good."""
-        pods = self.seen.children.pods.values()
-        self.delete(*(pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")))
-        self.delete(*self.seen.children.services.values())
+        self.delete(*remains(self.seen.children, keep_completed=True), *self.seen.children.services.values())
         self.conditions.true(FAILED, reason, message)
         self.conditions.false(SUCCEEDED, reason, message)
         self.conditions.false(CLUSTER_READY, reason, "The task has ended.")

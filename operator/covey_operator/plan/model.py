@@ -102,6 +102,8 @@ class Children:
     policies: Mapping[str, Object] = field(default_factory=dict)
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     claims: Mapping[str, Object] = field(default_factory=dict)
+    ray_clusters: Mapping[str, Object] = field(default_factory=dict)
+    no_kuberay: Problem | None = None  # why RayClusters cannot be had, where they are wanted
     session_address: str | None = None
     ray_token: bool = False
 

@@ -16,8 +16,11 @@ TASK_ID = "covey.dev/task-id"
 HEAD_UID = "covey.dev/head-uid"
 HEAD_STARTS = "covey.dev/head-starts"
 HEAD_STARTED_AT = "covey.dev/head-started-at"
+BACKEND = "covey.dev/backend"
+QUEUE = "kueue.x-k8s.io/queue-name"
 
 FINALIZER = "covey.dev/cleanup"
+HOLD = "covey.dev/report"  # keeps a head pod of KubeRay until what it reported has been read
 
 HEAD, WORKER = "head", "worker"
 EXCHANGE_PORT = 7443
@@ -45,6 +48,16 @@ def worker(task: str, index: int) -> str:
 def exchange(owner: str) -> str:
     """The Service in front of a task's validator, or the Secret with a Subnet's TLS key."""
     return f"{owner}-exchange"
+
+
+def gcs(task: str) -> str:
+    """The Service in front of the head's Ray, whose address outlives the head."""
+    return f"{task}-gcs"
+
+
+def ray_cluster(task: str) -> str:
+    """The RayCluster of KubeRay."""
+    return task
 
 
 def session(task: str) -> str:

@@ -176,7 +176,7 @@ def _pod(
 ) -> Object:
     labels = names.labels(site.task, component)
     if site.subnet.compute.queue is not None:
-        labels["kueue.x-k8s.io/queue-name"] = site.subnet.compute.queue
+        labels[names.QUEUE] = site.subnet.compute.queue
     metadata: Object = {"name": name, "namespace": site.namespace, "labels": labels}
     if annotations:
         metadata["annotations"] = annotations
@@ -209,6 +209,8 @@ def _placement(compute: ComputeSpec) -> Object:
     placed: Object = {}
     if compute.node_selector:
         placed["nodeSelector"] = dict(compute.node_selector)
+    if compute.priority_class_name is not None:
+        placed["priorityClassName"] = compute.priority_class_name
     if compute.tolerations:
         placed["tolerations"] = [toleration.wire() for toleration in compute.tolerations]
     return placed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from covey_api.quantity import token_words
 from covey_api.status import ConditionStatus, Reason
@@ -10,6 +11,7 @@ from covey_api.task import Decision, TaskSpec
 
 from covey_operator.kinds import Object
 from covey_operator.plan import cluster, names, policy
+from covey_operator.plan.backend import backend
 from covey_operator.plan.clock import moment
 from covey_operator.plan.cluster import ClusterPlan
 from covey_operator.plan.draft import TaskDraft
@@ -56,10 +58,21 @@ def plan_rounds(
     if spec.participation.decision is Decision.DECLINE:
         text = "spec.participation.decision is Decline: this member left the running task."
         return _stand_by(draft, Reason.DECLINED_BY_PERSON, text)
-    if spec.suspend:
-        return _stand_by(draft, Reason.SUSPENDED, "spec.suspend is true: the pods are gone, the state is kept.")
+    suspended = "spec.suspend is true: the pods are gone, the state is kept."
     if answer.dataset is None:
-        return _stand_by(draft, answer.reason, answer.message)
+        reason, text = (Reason.SUSPENDED, suspended) if spec.suspend else (answer.reason, answer.message)
+        return _stand_by(draft, reason, text)
+    site = Site(
+        task=draft.task.name,
+        namespace=draft.task.namespace,
+        subnet_name=own.name,
+        spec=spec,
+        subnet=own.spec,
+        dataset=answer.dataset,
+        pods=draft.seen.around.pods,
+    )
+    if spec.suspend:
+        return _suspend(draft, site, suspended)
     if not draft.seen.children.ray_token:
         draft.conditions.false(CLUSTER_READY, Reason.PODS_STARTING, "The Ray token is being made.")
         return draft.plan(action=MakeRayToken())
@@ -72,23 +85,19 @@ def plan_rounds(
         draft.conditions.false(CLUSTER_READY, Reason.CLAIM_NOT_FOUND, text)
         draft.message = text
         return draft.plan(wake_seconds=WAIT_SECONDS)
-    site = Site(
-        task=draft.task.name,
-        namespace=draft.task.namespace,
-        subnet_name=own.name,
-        spec=spec,
-        subnet=own.spec,
-        dataset=answer.dataset,
-        pods=draft.seen.around.pods,
-    )
+    no_kuberay = draft.seen.children.no_kuberay
+    if no_kuberay is not None:
+        draft.conditions.false(CLUSTER_READY, no_kuberay.reason, no_kuberay.message)
+        draft.conditions.false(TRAINING, no_kuberay.reason, no_kuberay.message)
+        draft.message = no_kuberay.message
+        return draft.plan(wake_seconds=WAIT_SECONDS)
     return _run(draft, site, own, on_chain)
 
 
 def remove_cluster(draft: TaskDraft, reason: Reason, message: str, keep_completed: bool = False) -> None:
     """No pods are wanted, nor the Service that leads to them."""
-    plan = cluster.stopped(draft.seen.children.pods, reason, message, keep_completed)
     draft.conditions.false(CLUSTER_READY, reason, message)
-    draft.delete(*plan.delete, *draft.seen.children.services.values())
+    draft.delete(*cluster.remains(draft.seen.children, keep_completed), *draft.seen.children.services.values())
 
 
 def ended(draft: TaskDraft, record: Record) -> TaskPlan:
@@ -124,11 +133,14 @@ def _run(draft: TaskDraft, site: Site, own: Own, on_chain: TaskOnChain) -> TaskP
     """Bring the cluster about and watch it."""
     assert draft.seen.task_id is not None
     children = draft.seen.children
-    planned = cluster.running(site, children.pods, read_ledger(_config(draft)), draft.seen.now)
+    ledger = read_ledger(_config(draft))
+    # A task ends where it began, even if the Subnet names another back end by now.
+    chosen = ledger.backend or own.spec.compute.backend
+    planned = backend(chosen).running(site, children, replace(ledger, backend=chosen), draft.seen.now)
     draft.apply(*_furniture(draft, site, own, on_chain, planned))
     if names.state(site.task) not in children.claims:
         draft.apply(state_claim(site.task, site.namespace, own.spec.storage))
-    draft.apply(*planned.create)
+    draft.apply(*planned.apply)
     draft.delete(*planned.delete)
     draft.conditions.say(CLUSTER_READY, planned.status, planned.reason, planned.message)
     draft.set(restarts=planned.ledger.restarts or None)
@@ -271,8 +283,20 @@ def _failed_here(draft: TaskDraft, on_chain: TaskOnChain, report: Report) -> Tas
 
 def _stand_by(draft: TaskDraft, reason: Reason, message: str) -> TaskPlan:
     """The pods go, the state stays."""
-    pods = draft.seen.children.pods
-    draft.delete(*cluster.stopped(pods, reason, message, keep_completed=True).delete)
+    draft.delete(*cluster.remains(draft.seen.children, keep_completed=True))
+    return _idle(draft, reason, message)
+
+
+def _suspend(draft: TaskDraft, site: Site, message: str) -> TaskPlan:
+    """The pods go, the state stays, and so does what the back end may keep for the next start."""
+    ledger = read_ledger(_config(draft))
+    planned = backend(ledger.backend or site.subnet.compute.backend).suspended(site, draft.seen.children)
+    draft.apply(*planned.apply)
+    draft.delete(*planned.delete)
+    return _idle(draft, Reason.SUSPENDED, message)
+
+
+def _idle(draft: TaskDraft, reason: Reason, message: str) -> TaskPlan:
     draft.conditions.false(CLUSTER_READY, reason, message)
     draft.conditions.false(TRAINING, reason, message)
     if reason is Reason.DECLINED_BY_PERSON:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from covey_api.subnet import ChainSpec, ExchangeSpec, StorageSpec
+from covey_api.subnet import Backend, ChainSpec, ExchangeSpec, StorageSpec
 
 from covey_operator.kinds import Object, annotations_of
 from covey_operator.plan import names
@@ -18,10 +18,19 @@ TLS_KEY, TLS_CERT = "tls.key", "tls.crt"
 
 @dataclass(frozen=True)
 class HeadLedger:
-    """How often the head was started, and when last; kept on the ConfigMap, because pods come and go."""
+    """How often the head was started, and when last; kept on the ConfigMap, because pods come and go.
+
+    Attributes:
+        starts: of the head.
+        started_at: of the last start.
+        head_uid: the head that was counted last, where another makes the heads.
+        backend: what runs the task's cluster from its first start to its end.
+    """
 
     starts: int = 0
     started_at: str | None = None
+    head_uid: str | None = None
+    backend: Backend | None = None
 
     @property
     def restarts(self) -> int:
@@ -35,7 +44,13 @@ def read_ledger(config_map: Object | None) -> HeadLedger:
         return HeadLedger()
     annotations = annotations_of(config_map)
     starts = annotations.get(names.HEAD_STARTS, "0")
-    return HeadLedger(int(starts) if starts.isdigit() else 0, annotations.get(names.HEAD_STARTED_AT))
+    backend = annotations.get(names.BACKEND, "")
+    return HeadLedger(
+        int(starts) if starts.isdigit() else 0,
+        annotations.get(names.HEAD_STARTED_AT),
+        annotations.get(names.HEAD_UID),
+        Backend(backend) if backend in list(Backend) else None,
+    )
 
 
 def state_claim(task: str, namespace: str, storage: StorageSpec) -> Object:
@@ -87,8 +102,14 @@ def validator_config(
         "tlsCertFile": f"{TLS_DIR}/{TLS_CERT}",
     }
     metadata: Object = {"name": names.config(task), "namespace": namespace, "labels": names.labels(task)}
-    if ledger.starts:
-        metadata["annotations"] = {names.HEAD_STARTS: str(ledger.starts), names.HEAD_STARTED_AT: ledger.started_at}
+    written = {
+        names.BACKEND: ledger.backend and ledger.backend.value,
+        names.HEAD_STARTS: str(ledger.starts) if ledger.starts else None,
+        names.HEAD_STARTED_AT: ledger.started_at,
+        names.HEAD_UID: ledger.head_uid,
+    }
+    if any(written.values()):
+        metadata["annotations"] = {name: value for name, value in written.items() if value}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -119,6 +119,7 @@ def test_in_a_watched_namespace_the_operator_may_do_exactly_this(installed: ApiS
         secrets: get create patch delete
         networking.k8s.io/networkpolicies: get list create patch delete
         events: create
+        ray.io/rayclusters: get list create patch delete
         """
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from backends import BACKENDS, BarePods, install_kuberay
 from covey_api.status import Condition
 from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
@@ -349,6 +350,10 @@ class Member:
 async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployment, cluster: Cluster) -> Any:
     """Makes members with namespaces of their own; `await member()` is funded and its namespace is prepared."""
     stem = request.node.originalname.removeprefix("test_").replace("_", "-")[:30].rstrip("-")
+    if hasattr(
+        request.node, "callspec"
+    ):  # a namespace of each variant's own: what the last one owned goes a moment later
+        stem = f"{stem}-{request.node.callspec.id.lower()}"
     made: list[Member] = []
 
     async def make(funded: bool = True, **preparation: Any) -> Member:
@@ -365,11 +370,20 @@ async def member(request: pytest.FixtureRequest, node: Node, contracts: Deployme
 
 
 @pytest.fixture
-async def two_sites(cluster: Cluster, member: Any) -> list[Member]:
+def backend(request: pytest.FixtureRequest, api_server: ApiServer) -> BarePods:
+    """What makes the pods; `BOTH` runs a test with either."""
+    chosen = BACKENDS[getattr(request, "param", "Pods")]
+    if chosen.name == "KubeRay":
+        install_kuberay(api_server)
+    return chosen
+
+
+@pytest.fixture
+async def two_sites(cluster: Cluster, member: Any, backend: BarePods) -> list[Member]:
     """A Planner that trains too, and a member that joins automatically, both Ready."""
     sites = [await member(), await member()]
     for site in sites:
-        cluster.apply(site.subnet())
+        cluster.apply(site.subnet(compute={"backend": backend.name}))
     for site in sites:
         await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
     return sites

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from backends import BOTH
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
 from covey_chain.signing import sign
@@ -17,7 +18,7 @@ from covey_operator.kinds import (
     SECRET,
     SUBNET,
     TASK,
-    annotations_of,
+    name_of,
 )
 from operator_pods import HEAD_IP, ended, exists, gone, running, start_pods, validator_at
 
@@ -26,12 +27,13 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures(
 RESULT_HASH = "0x" + "ab" * 32
 
 
-async def test_a_pass_without_change_writes_nothing(cluster, two_sites, operator, api_server):
+@BOTH
+async def test_a_pass_without_change_writes_nothing(cluster, two_sites, operator, api_server, backend):
     planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
     async with validator_at(HEAD_IP, {"round": 1, "rounds": 4, "loss": 0.5, "peers": 1, "peersConnected": 1}):
         for site in two_sites:
-            await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+            await backend.start(cluster, site.namespace, "wdbc", HEAD_IP)
         for site in two_sites:
             await cluster.condition(TASK, site.namespace, "wdbc", "Training", "RoundsRunning", "True")
             await cluster.condition(SUBNET, site.namespace, "eu", "ExchangeReachable", "AsExpected", "True")
@@ -178,52 +180,60 @@ async def test_a_settled_task_is_claimed_and_succeeds(cluster, two_sites, node, 
     await cluster.until("earned is shown", earned)
 
 
-async def test_an_error_of_the_program_ends_the_task_here(cluster, two_sites):
+@BOTH
+async def test_an_error_of_the_program_ends_the_task_here(cluster, two_sites, backend):
     planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
-    await start_pods(cluster, planner.namespace, "wdbc", HEAD_IP)
+    head = await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
     report = {"outcome": "Failed", "reason": "EntrypointNotFound", "message": "No class Program.", "userError": True}
     status = ended({"ray-head": report, "validator": {**report, "userError": False}}, 1)
-    cluster.set_pod_status(planner.namespace, "wdbc-head", status)
+    cluster.set_pod_status(planner.namespace, name_of(head), status)
+    await backend.reconcile(cluster, planner.namespace, "wdbc")  # KubeRay would have the head gone by now
     told = await cluster.condition(TASK, planner.namespace, "wdbc", "Failed", "EntrypointNotFound", "True")
     assert told.message == "No class Program."
-    await gone(cluster, POD, planner.namespace, "wdbc-worker-0")
-    cluster.delete(POD, planner.namespace, "wdbc-head")
-    await gone(cluster, POD, planner.namespace, "wdbc-head")
+    for pod in await backend.pods(cluster, planner.namespace, "wdbc", "head"):
+        cluster.delete(POD, planner.namespace, name_of(pod))
+    await backend.no_pods(cluster, planner.namespace, "wdbc")
     await asyncio.sleep(1)
-    assert await cluster.get(POD, planner.namespace, "wdbc-head") is None, "an error of the user is not tried again"
+    await backend.no_pods(cluster, planner.namespace, "wdbc")  # an error of the user is not tried again
 
 
-async def test_a_lost_head_comes_again_and_workers_follow_it(cluster, two_sites):
+@BOTH
+async def test_a_lost_head_comes_again_and_workers_follow_it(cluster, two_sites, backend):
     planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
-    await start_pods(cluster, planner.namespace, "wdbc", HEAD_IP)
-    first = await cluster.get(POD, planner.namespace, "wdbc-head")
-    cluster.delete(POD, planner.namespace, "wdbc-head")
+    first = await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
+    before = {pod["metadata"]["uid"] for pod in await backend.pods(cluster, planner.namespace, "wdbc", "worker")}
+    cluster.set_pod_status(planner.namespace, name_of(first), {"phase": "Failed", "reason": "Evicted"})
+    second = await backend.head(cluster, planner.namespace, "wdbc", other_than=first["metadata"]["uid"])
+    cluster.set_pod_status(planner.namespace, name_of(second), running("127.77.3.2", ["ray-head", "validator"]))
 
-    async def another():
-        head = await cluster.get(POD, planner.namespace, "wdbc-head")
-        return head is not None and head["metadata"]["uid"] != first["metadata"]["uid"] and head
+    async def replaced():
+        workers = await backend.workers(cluster, planner.namespace, "wdbc")
+        return not before & {pod["metadata"]["uid"] for pod in workers}
 
-    head = await cluster.until("a new head", another)
-    cluster.set_pod_status(planner.namespace, "wdbc-head", running("127.77.3.2", ["ray-head", "validator"]))
-
-    async def bound():
-        worker = await cluster.get(POD, planner.namespace, "wdbc-worker-0")
-        return worker is not None and annotations_of(worker)["covey.dev/head-uid"] == head["metadata"]["uid"]
-
-    await cluster.until("workers of the new head", bound)
+    await cluster.until("workers of the new head", replaced)
     assert (await cluster.get(TASK, planner.namespace, "wdbc"))["status"]["restarts"] == 1
 
 
-async def test_suspend_frees_the_pods_and_keeps_the_state(cluster, two_sites):
+@BOTH
+async def test_suspend_frees_the_pods_and_keeps_the_state(cluster, two_sites, backend):
     planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))
-    await start_pods(cluster, planner.namespace, "wdbc", HEAD_IP)
+    first = await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
     cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"suspend": True}})
     await cluster.condition(TASK, planner.namespace, "wdbc", "Training", "Suspended", "False")
-    for name in ("wdbc-head", "wdbc-worker-0", "wdbc-worker-1"):
-        await gone(cluster, POD, planner.namespace, name)
+    await backend.no_pods(cluster, planner.namespace, "wdbc")
     assert await cluster.get(CLAIM, planner.namespace, "wdbc-state") is not None
     cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"suspend": False}})
-    await exists(cluster, POD, planner.namespace, "wdbc-head")
+    assert await backend.head(cluster, planner.namespace, "wdbc", other_than=first["metadata"]["uid"])
+
+
+@BOTH
+async def test_a_task_that_is_deleted_leaves_no_pod(cluster, two_sites, backend):
+    planner, _ = two_sites
+    cluster.apply(planner.task("wdbc"))
+    await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
+    cluster.delete(TASK, planner.namespace, "wdbc")
+    await gone(cluster, TASK, planner.namespace, "wdbc")
+    await backend.no_pods(cluster, planner.namespace, "wdbc")

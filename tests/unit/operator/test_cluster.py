@@ -38,29 +38,30 @@ def terminated(container, exit_code, report=None, finished="2026-11-23T11:59:00Z
 
 
 def plan(site, pods, make, ledger=None, now=None):
-    return cluster.running(site, {name_of(pod): pod for pod in pods}, ledger or HeadLedger(1, None), now or make.NOW)
+    children = make.children(pods={name_of(pod): pod for pod in pods})
+    return cluster.running(site, children, ledger or HeadLedger(1, None), now or make.NOW)
 
 
 def with_head(site, make, status, uid="h1"):
-    head = plan(site, [], make, HeadLedger()).create[0]
+    head = plan(site, [], make, HeadLedger()).apply[0]
     return created(head, uid, status)
 
 
 def with_workers(site, make, head, status=None):
-    return [created(pod, f"w{i}", status) for i, pod in enumerate(plan(site, [head], make).create)]
+    return [created(pod, f"w{i}", status) for i, pod in enumerate(plan(site, [head], make).apply)]
 
 
 def test_the_head_comes_first_and_its_start_is_counted(site, make):
     planned = plan(site, [], make, HeadLedger())
-    assert [name_of(pod) for pod in planned.create] == ["wdbc-head"]
+    assert [name_of(pod) for pod in planned.apply] == ["wdbc-head"]
     assert planned.ledger == HeadLedger(1, stamp(make.NOW))
 
 
 def test_workers_wait_for_the_heads_address(site, make):
-    assert plan(site, [with_head(site, make, {"phase": "Pending"})], make).create == ()
+    assert plan(site, [with_head(site, make, {"phase": "Pending"})], make).apply == ()
     planned = plan(site, [with_head(site, make, RUNNING)], make)
-    assert [name_of(pod) for pod in planned.create] == ["wdbc-worker-0", "wdbc-worker-1"]
-    assert {"name": "RAY_HEAD_IP", "value": "10.1.0.5"} in planned.create[0]["spec"]["containers"][0]["env"]
+    assert [name_of(pod) for pod in planned.apply] == ["wdbc-worker-0", "wdbc-worker-1"]
+    assert {"name": "RAY_HEAD_IP", "value": "10.1.0.5"} in planned.apply[0]["spec"]["containers"][0]["env"]
 
 
 def test_the_cluster_is_ready_when_all_pods_are(site, make):
@@ -77,7 +78,7 @@ def test_workers_of_another_head_go(site, make):
     new_head = with_head(site, make, RUNNING, uid="h2")
     planned = plan(site, [new_head, *workers], make)
     assert {name_of(pod) for pod in planned.delete} == {"wdbc-worker-0", "wdbc-worker-1"}
-    assert planned.create == ()
+    assert planned.apply == ()
 
 
 def test_a_failed_worker_is_replaced_after_a_moment(site, make):
@@ -112,7 +113,7 @@ def test_an_error_of_the_user_is_final(site, make):
     planned = plan(site, [failed_head(site, make, report)], make)
     assert planned.fatal
     assert (planned.report.task_reason, planned.report.message) == ("EntrypointNotFound", "no class")
-    assert planned.create == ()
+    assert planned.apply == ()
 
 
 def test_any_other_failure_is_tried_again_after_the_back_off(site, make):
@@ -135,7 +136,7 @@ def test_one_failed_container_is_enough(site, make):
 def test_a_head_that_crashes_again_and_again_is_told_as_crashing(site, make):
     planned = plan(site, [], make, HeadLedger(7, stamp(make.NOW)))
     assert planned.reason == "PodsCrashing"
-    assert planned.create == ()
+    assert planned.apply == ()
 
 
 def test_a_completed_head_stays_and_its_report_is_read(site, make):
@@ -173,7 +174,7 @@ def test_suspension_removes_every_pod(site, make):
     head = with_head(site, make, RUNNING)
     workers = with_workers(site, make, head, RUNNING)
     pods = {name_of(pod): pod for pod in [head, *workers]}
-    assert len(cluster.stopped(pods, "Suspended", "").delete) == 3
+    assert len(cluster.suspended(site, make.children(pods=pods)).delete) == 3
 
 
 def test_back_off_grows_to_five_minutes():
@@ -203,9 +204,9 @@ pod_fates = st.sampled_from(
 def test_no_plan_creates_what_exists_deletes_what_goes_or_runs_a_worker_without_its_head(
     site, make, fates, worker_head, starts, age
 ):
-    head_template = plan(site, [], make, HeadLedger()).create[0]
+    head_template = plan(site, [], make, HeadLedger()).apply[0]
     other = created(head_template, worker_head, RUNNING)
-    worker_templates = plan(site, [other], make).create
+    worker_templates = plan(site, [other], make).apply
     pods = {}
     for template, uid, fate in zip((head_template, *worker_templates), ("h1", "w0", "w1"), fates, strict=False):
         if fate is None:
@@ -215,21 +216,21 @@ def test_no_plan_creates_what_exists_deletes_what_goes_or_runs_a_worker_without_
             pod["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
         pods[name_of(pod)] = pod
     ledger = HeadLedger(starts, stamp(make.NOW - timedelta(seconds=age)) if starts else None)
-    planned = cluster.running(site, pods, ledger, make.NOW)
-    again = cluster.running(site, pods, ledger, make.NOW)
+    planned = cluster.running(site, make.children(pods=pods), ledger, make.NOW)
+    again = cluster.running(site, make.children(pods=pods), ledger, make.NOW)
     assert planned == again, "the same observation gives the same plan"
-    assert not {name_of(pod) for pod in planned.create} & set(pods)
+    assert not {name_of(pod) for pod in planned.apply} & set(pods)
     assert all("deletionTimestamp" not in pod["metadata"] for pod in planned.delete)
     head_runs = "wdbc-head" in pods and fates[0] == RUNNING
-    for pod in planned.create:
+    for pod in planned.apply:
         if name_of(pod) != "wdbc-head":
             assert head_runs
             assert pod["metadata"]["annotations"]["covey.dev/head-uid"] == "h1"
     kept = {name: pod for name, pod in pods.items() if pod not in planned.delete and name != "wdbc-head"}
     if not head_runs:
         assert all("deletionTimestamp" in pod["metadata"] for pod in kept.values()), "no worker outlives its head"
-    assert planned.ledger.starts == starts + any(name_of(pod) == "wdbc-head" for pod in planned.create)
-    if not planned.create and not planned.delete and planned.status is not ConditionStatus.TRUE:
+    assert planned.ledger.starts == starts + any(name_of(pod) == "wdbc-head" for pod in planned.apply)
+    if not planned.apply and not planned.delete and planned.status is not ConditionStatus.TRUE:
         moving = any(fate == "deleting" for fate in fates) or head_runs or fates[0] in ({"phase": "Pending"},)
         assert (
             moving

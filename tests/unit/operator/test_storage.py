@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from covey_api.subnet import ChainSpec, ExchangeSpec
+from covey_api.subnet import Backend, ChainSpec, ExchangeSpec
 from covey_exchange.egress import Rate
-from covey_operator.plan.storage import HeadLedger, validator_config
+from covey_operator.plan.storage import HeadLedger, read_ledger, validator_config
 from covey_validator.settings import ValidatorSettings
 
 CHAIN = ChainSpec.model_validate(
@@ -41,3 +41,11 @@ def test_all_nodes_of_the_chain_reach_the_validator():
 
 def test_without_a_cap_the_line_is_free_for_good():
     assert settings().exchange.egress() == Rate(None)
+
+
+def test_the_ledger_is_read_as_it_was_written():
+    spec = ExchangeSpec.model_validate({"advertise": "a.example"})
+    for ledger in (HeadLedger(), HeadLedger(2, "2026-11-27T12:00:00Z", "u1", Backend.KUBERAY)):
+        made = validator_config("wdbc", "oncology", bytes(32), "0x" + "a0" * 20, CHAIN, spec, ledger)
+        assert read_ledger(made) == ledger
+    assert read_ledger({"metadata": {"annotations": {"covey.dev/backend": "Slurm"}}}) == HeadLedger()
