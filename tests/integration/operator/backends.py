@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from covey_dev.errors import CommandError
 from covey_dev.process import until
 from covey_operator.kinds import POD, RAY_CLUSTER, Kind, deleting, labels_of, name_of, owner_reference
 from operator_pods import running
@@ -124,8 +125,11 @@ class KubeRay(BarePods):
                 self._create(cluster, made, "worker", group["groupName"], group["template"])
             for pod in there[group["replicas"] :]:
                 await cluster.kube.delete(pod)
-        if await cluster.get(RAY_CLUSTER, namespace, task) is not None:  # the operator may have deleted it meanwhile
+        try:
             self._tell(cluster, made, {"RayClusterSuspending": False, "RayClusterSuspended": False}, pods)
+        except CommandError as error:
+            if "NotFound" not in error.log:  # the operator may have deleted it meanwhile
+                raise
 
     @staticmethod
     def _has_ended(pod):
