@@ -6,11 +6,14 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from covey_cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from covey_chain.signers import Signer
 
 
 class _Group(click.Group):
@@ -141,6 +144,100 @@ def deploy(
     signed_by = work.signer(key_file, keystore, password_file, signer, address)
     founding = None if consortium is None else work.Founding(consortium, least_stake, by_vote)
     click.echo(asyncio.run(work.deploy(rpc_url, chain_id, signed_by, token, record, founding)), nl=False)
+
+
+def _on_chain(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where the contracts are, and who signs."""
+    options = (
+        click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain."),
+        click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id."),
+        click.option("--contract", required=True, metavar="0x…", help="Address of Settlement."),
+        click.option("--key-file", required=True, type=_FILE, help="Signs: 0x and 64 hex digits."),
+        click.option("--task", "task_id", required=True, metavar="0x…", help="The task's id: `status.taskId`."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.group()
+def appeal() -> None:
+    """What a member and an auditor say on chain about stake that a task holds."""
+
+
+@appeal.command("file")
+@_on_chain
+def file_appeal(rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str) -> None:
+    """Appeal, with the key of the member whose stake is held, against penalty or removal."""
+    from covey_cli import appeal as work
+
+    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
+    click.echo(asyncio.run(work.file(place, signed_by, _task_id(task_id))), nl=False)
+
+
+@appeal.command("decide")
+@_on_chain
+@click.option("--member", required=True, metavar="0x…", help="Owner address of who has appealed.")
+@click.option("--real/--not-real", "authentic", required=True, help="What you have found about the member's records.")
+@click.option("--epoch", required=True, type=click.IntRange(1), help="Of the incentive rule: your findings go so far.")
+@click.option("--findings", type=_FILE, help="What else you want everybody to read; at most 8 KiB.")
+def decide_appeal(
+    rpc_url: str,
+    chain_id: int,
+    contract: str,
+    key_file: Path,
+    task_id: str,
+    member: str,
+    authentic: bool,
+    epoch: int,
+    findings: Path | None,
+) -> None:
+    """Decide, with the auditor's key, whether a member's records are real."""
+    from covey_chain.signing import private_key
+
+    from covey_cli import appeal as work
+
+    said = findings.read_bytes() if findings is not None else b""
+    verdict = work.verdict_of(_task_id(task_id), _address(member), epoch, authentic, said)
+    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
+    key = private_key(key_file.read_text())
+    click.echo(asyncio.run(work.decide(place, key, verdict, said, signed_by)), nl=False)
+
+
+@appeal.command("resolve")
+@_on_chain
+@click.option("--member", required=True, metavar="0x…", help="Owner address of whose stake is held.")
+def resolve_appeal(rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str, member: str) -> None:
+    """Have a task that is over burn or let go what it holds of a member; anybody may."""
+    from covey_cli import appeal as work
+
+    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
+    click.echo(asyncio.run(work.resolve(place, signed_by, _task_id(task_id), _address(member))), nl=False)
+
+
+def _signer(key_file: Path) -> Signer:
+    from covey_cli.deploy import signer
+
+    return signer(key_file, None, None, None, None)
+
+
+def _task_id(text: str) -> bytes:
+    digits = text.removeprefix("0x")
+    try:
+        found = bytes.fromhex(digits)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise CommandError(f"{text} is no task id: it has 0x and 64 hex digits; `kubectl describe ft` shows it")
+    return found
+
+
+def _address(text: str) -> str:
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not is_address(text):
+        raise CommandError(f"{text} is no address")
+    return str(to_checksum_address(text))
 
 
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from covey_chain.account import accounts
 from covey_chain.anvil import FUNDED_KEYS, AnvilMissingError, anvil
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
-from covey_chain.types import Role
+from covey_chain.types import ZERO_ADDRESS, Role
 from covey_chain.wallet import Wallet
 from covey_exchange.manifest import model_digest
 from covey_exchange.seed import task_seed
@@ -186,6 +186,8 @@ class _Simulation:
             accept_by=accept_by,
             deadline=accept_by + _TASK_SECONDS,
             answer_window=duration_seconds(spec.rounds.answer_window),
+            appeal_window=duration_seconds(spec.incentives.appeal_window) if spec.incentives.auditor else 0,
+            auditor=spec.incentives.auditor or ZERO_ADDRESS,
             # The seed decides the task id, and that the split into training and holdout.
             salt=keccak(text=f"{self.task.name}/{self.seed}"),
         )

@@ -189,6 +189,16 @@ AnswerWindow = Annotated[
     ),
 ]
 
+# The contract counts 30 days at most (TaskMarket.MAX_APPEAL_WINDOW).
+AppealWindow = Annotated[
+    Duration,
+    Rule(
+        "duration(self) <= duration('720h')",
+        "must be at most 720h",
+        lambda text: duration_seconds(text) <= 720 * 3600,
+    ),
+]
+
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 # resource.Quantity: people write `cpu: 2` as well as `cpu: "2"`, and the API server keeps what they wrote.
 Quantity = Annotated[

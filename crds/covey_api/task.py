@@ -12,6 +12,7 @@ from covey_api.base import (
     Amount,
     AnswerWindow,
     ApiModel,
+    AppealWindow,
     BelowOne,
     Count,
     Duration,
@@ -249,6 +250,17 @@ class IncentivesSpec(ApiModel):
             description="First epochs in which penalties are computed and shown, but nothing is held.",
         ),
     ] = 0
+    auditor: Annotated[
+        Address | None,
+        Field(
+            description="Whose signed word decides on appeals after the last result; without one nobody can "
+            "appeal, and what is held for degrading is slashed at the end."
+        ),
+    ] = None
+    appeal_window: Annotated[
+        AppealWindow,
+        Field(description="How long after the last result members may appeal, and the auditor may answer."),
+    ] = "168h"
 
 
 class Decision(StrEnum):

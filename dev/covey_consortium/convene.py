@@ -9,7 +9,7 @@ from covey_api.terms import TaskTerms
 from covey_chain.anvil import Node
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
-from covey_chain.types import Role
+from covey_chain.types import ZERO_ADDRESS, Role
 from covey_chain.wallet import Wallet
 from eth_utils.crypto import keccak
 
@@ -59,6 +59,8 @@ async def convene(node: Node, terms: TaskTerms, members: Sequence[Member], salt:
         accept_by=now + 3600,
         deadline=now + 7200,
         answer_window=duration_seconds(terms.rounds.answer_window),
+        appeal_window=duration_seconds(terms.incentives.appeal_window) if terms.incentives.auditor else 0,
+        auditor=terms.incentives.auditor or ZERO_ADDRESS,
         salt=salt,
     )
     for member, wallet in zip(members, wallets, strict=True):

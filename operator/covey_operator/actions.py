@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from covey_chain.types import Role
+from covey_chain.types import ZERO_ADDRESS, Role
 from eth_utils.crypto import keccak
 
 from covey_operator.keys import new_ray_token, new_session, new_tls, utc_now
@@ -91,6 +91,8 @@ async def _task(world: World, member: Member, action: model.Action, task_id: byt
                 accept_by=action.accept_by,
                 deadline=action.deadline,
                 answer_window=action.answer_window,
+                appeal_window=action.appeal_window,
+                auditor=action.auditor or ZERO_ADDRESS,
                 salt=action.salt,
             )
         case model.Accept():

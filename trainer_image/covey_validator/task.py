@@ -26,7 +26,7 @@ from eth_utils import keccak
 
 from covey_validator.errors import TaskFailed
 from covey_validator.incentives.book import Book
-from covey_validator.incentives.terms import NO_APPEALS, Rule
+from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, Rule
 from covey_validator.records import Bytes, Bytes32, Signers, Units
 from covey_validator.round_types import Setting
 from covey_validator.verdict import Ledger
@@ -102,6 +102,13 @@ class Task(ApiModel):
             _ = task.terms
         except TermsError as error:
             raise TaskFailed(Reason.INVALID_SPEC, str(error), user_error=True) from error
+        incentives = task.terms.incentives
+        window = duration_seconds(incentives.appeal_window) if incentives.auditor else 0
+        if (published.auditor, published.appeal_window) != (incentives.auditor, window):
+            text = (
+                "the auditor and the appeal window on chain are not those of the terms; do not take part in this task"
+            )
+            raise TaskFailed(Reason.INVALID_SPEC, text, user_error=True)
         if not task.trainers or not task.validators:
             raise TaskFailed(
                 Reason.NOT_ENOUGH_MEMBERS,
@@ -165,7 +172,8 @@ class Task(ApiModel):
     def rule(self) -> Rule:
         """Parameters of the incentive rule."""
         terms = self.terms.incentives
-        return Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs, appeal_rounds=NO_APPEALS)
+        appeals = APPEALS_AFTER_THE_END if terms.auditor else NO_APPEALS
+        return Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs, appeal_rounds=appeals)
 
     def book(self) -> Book:
         """Everybody's account before the first round."""

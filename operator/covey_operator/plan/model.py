@@ -160,6 +160,8 @@ class Publish:
     accept_by: int  # unix seconds
     deadline: int  # unix seconds
     answer_window: int  # seconds
+    appeal_window: int  # seconds
+    auditor: str | None
     salt: bytes
 
 

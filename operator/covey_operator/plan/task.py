@@ -141,6 +141,8 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             accept_by=int(accept_by.timestamp()),
             deadline=min(int(accept_by.timestamp()) + longest, latest),
             answer_window=duration_seconds(spec.rounds.answer_window),
+            appeal_window=duration_seconds(spec.incentives.appeal_window) if spec.incentives.auditor else 0,
+            auditor=spec.incentives.auditor,
             salt=names.salt(draft.task.uid),
         )
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import pytest
+from click.testing import CliRunner
+from covey_chain import signing
 from covey_chain.wallet import Wallet
+from covey_cli.main import cli
 from covey_consortium.convene import BOUNTY, CONSORTIUM, STAKE
 from eth_utils import keccak
 from numeric_driver import NumericDriver
@@ -61,3 +68,39 @@ async def test_noise_and_lies_end_slashed_and_removed_on_chain_and_the_honest_ar
     honest = sorted(amount for owner, amount in rewards.items() if owner != attacker.owner)
     assert rewards[attacker.owner] < honest[0] // 10
     assert BOUNTY * 99 // 100 < sum(rewards.values()) <= BOUNTY
+
+
+async def test_with_an_auditor_what_is_held_waits_for_its_word(convene: Convene, tmp_path: Path):
+    auditor = signing.new_key()
+    terms = {"epochRounds": 1, "auditor": signing.address_of(auditor), "appealWindow": "1h"}
+    task = await convene(4, rounds={"count": 8}, incentives=terms, aggregation={"outerLearningRate": "0.2"})
+    attacker = drive(task)
+    await task.start()
+    await task.all_succeed(300)
+    held = await task.chain.penalty_of(task.task_id, attacker.owner)
+    assert held is not None
+    assert (held.removed, held.appealing, held.slashed) == (True, True, 0)
+    assert held.held >= STAKE * 315 // 1000
+    assert "an auditor decides" in attacker.termination["progress"]["standing"]["words"]
+    assert await stake_of(task, attacker) == STAKE
+
+    def appeal(verb: str, key: bytes | str, *options: str) -> str:
+        key_file = tmp_path / "key"
+        key_file.write_text(key if isinstance(key, str) else "0x" + key.hex())
+        where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id)]
+        where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
+        done = CliRunner().invoke(cli, ["appeal", verb, *where, "--key-file", str(key_file), *options])
+        return f"{done.exit_code} {done.output}"
+
+    async def said(*arguments: Any) -> str:
+        return await asyncio.to_thread(appeal, *arguments)
+
+    member = ("--member", attacker.owner)
+    payer = Wallet(task.chain, task.sites[0].owner_key)
+    await payer.fund(signing.address_of(auditor), 10**17)
+    assert "wait for a verdict" in await said("resolve", task.sites[0].owner_key, *member)
+    assert (await said("file", attacker.owner_key)).startswith("0 The appeal is on chain")
+    assert "auditor" in await said("decide", task.sites[1].owner_key, *member, "--not-real", "--epoch", "8")
+    assert "not real" in await said("decide", auditor, *member, "--not-real", "--epoch", "8")
+    assert await said("resolve", task.sites[0].owner_key, *member) == f"0 {held.held} base units were burnt.\n"
+    assert await stake_of(task, attacker) == STAKE - held.held

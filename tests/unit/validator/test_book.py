@@ -9,7 +9,8 @@ from covey_chain.penalties import decode
 from covey_validator.incentives.book import Book, no_less
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
-from covey_validator.incentives.terms import NO_APPEALS, Rule
+from covey_validator.incentives.members import Standing
+from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, Rule
 from covey_validator.scoring import NANO, Scores
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,18 @@ def test_what_is_held_at_the_end_is_slashed_unless_an_appeal_may_still_come():
     assert play(harmful)[-1].penalties()[D].slashed == 5_000
     appealable = play(harmful, replace(RULE, appeal_rounds=5))[-1].penalties()[D]
     assert (appealable.held, appealable.slashed, appealable.appealing) == (5_000, 0, True)
+
+
+def test_where_an_auditor_decides_nothing_is_burnt_before_its_word():
+    rule = replace(RULE, appeal_rounds=APPEALS_AFTER_THE_END)
+    books = play([facts({**HELPFUL, D: 9 * NANO // 10})] * 8, rule)
+    assert all(book.penalties()[D].slashed == 0 for book in books[1:])
+    end = books[-1].penalties()[D]
+    assert (end.held, end.removed, end.appealing) == (15_000, True, True)
+    assert "an auditor decides" in books[-1].words(D)
+    different = play([facts({**HELPFUL, D: NANO + 4 * NANO // 100})] * 2, rule)[-1]
+    assert different.decisions[D].standing is Standing.DIVERGENT
+    assert different.penalties()[D].held == 0, "nobody must appeal to get back what was held for being different"
 
 
 def test_the_rest_of_a_task_is_paid_for_and_not_judged():

@@ -207,10 +207,10 @@ def settle(state: State, gram: Gram, bounty: int, round_number: int) -> dict[str
             slashed = min(account.held, account.stake * rule.audit_fee_ppm // PPM)
         elif account.appeal.stage is Stage.UNANSWERED:
             slashed = 0
+        elif account.steps == 0 and account.removed is None and account.appeal.stage is not Stage.OPEN:
+            slashed = 0  # other than the others, which an honest minority is, too; nothing says that it degrades
         elif account.appeal.protects(round_number):
             pending, slashed = account.held, 0
-        elif account.steps == 0 and account.removed is None:
-            slashed = 0  # other than the others, which an honest minority is, too; nothing says that it degrades
         settled[site] = Settled(
             rewards.get(site, 0),
             account.held - slashed - pending,

@@ -12,6 +12,7 @@ from fractions import Fraction
 PPM = 10**6
 PPB = 10**9
 NO_APPEALS = -1  # `Rule.appeal_rounds` of a consortium without evidence
+APPEALS_AFTER_THE_END = 2**31  # the same where an auditor decides when the rounds are over
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Rule:
         reward_limit_ppm: of an equal share; the most that one site earns.
         audit_fee_ppm: of the stake; kept from what a successful appeal gives back.
         shadow_epochs: first epochs in which penalties are computed and shown, but nothing is held.
-        appeal_rounds: rounds after a penalty in which it can be appealed against; `NO_APPEALS` for never.
+        appeal_rounds: rounds after a penalty in which it can be appealed against; `NO_APPEALS` for never,
+            `APPEALS_AFTER_THE_END` where nothing is decided before the last one.
         answer_rounds: rounds for the member to open its records, and for the evidence to be judged.
     """
 
