@@ -6,24 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 
 from covey_api.status import Reason
 from covey_chain.types import Proposal, ScoreReveal, Signable, UpdateHeader, Vote
-from covey_exchange import patch, segments
+from covey_exchange import segments
 from covey_exchange.agreement_types import EPOCH_VIEWS
 from covey_exchange.codec import DecodeError, NonFiniteUpdate, Update, encode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.errors import UpdateUnavailable
-from covey_exchange.manifest import Array, model_digest
-from covey_exchange.merge import RoundMerge
+from covey_exchange.manifest import Array
 from covey_exchange.messages import Envelope
-from covey_exchange.proto.driver_pb2 import Candidate
 
 from covey_validator import evidence, scoring, selection
 from covey_validator import round as machine
 from covey_validator.driver import Outcome
 from covey_validator.errors import TaskFailed
+from covey_validator.merged import MergedRound
 from covey_validator.node import Base, Node
 from covey_validator.records import CertifiedRound, Reveal
 from covey_validator.rollbook import Began
@@ -60,14 +58,12 @@ from covey_validator.round_types import (
     Weighed,
 )
 from covey_validator.scoring import Scores
-from covey_validator.steps import Step
 from covey_validator.store import DoubleSignature
 
 VIEW_SECONDS = 4.0
 VIEW_SECONDS_MORE = 2.0  # with each view, so that a slow network is met at some point
 REVEAL_SECONDS_MAX = 30
 REFETCH_SECONDS = 2.0
-WITHOUT = "without:"
 OTHERS_TURN = (Phase.AGREEING_UPDATES, Phase.AGREEING_SCORES, Phase.CERTIFYING)
 _log = logging.getLogger(__name__)
 
@@ -104,10 +100,7 @@ class Runner:
         self._outcome: Outcome | None = None
         self._decoded: dict[bytes, Update] = {}
         self._updates: dict[bytes, SiteUpdate] = {}
-        self._merge: RoundMerge | None = None
-        self._candidate: dict[str, Array] = {}
-        self._step: Step | None = None
-        self._keeping: asyncio.Task[bytes] | None = None
+        self._merged: MergedRound | None = None
         self._finished: Finished | None = None
         self._waits_since = time.monotonic()
         self._state = machine.resume(setting, node.store.load_messages(setting.round, node.exchange.roster))
@@ -212,8 +205,9 @@ class Runner:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        kept = [self._keeping] if self._keeping else []  # to its end: what follows removes models that are not needed
-        await asyncio.gather(*tasks, *kept, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._merged is not None:
+            await self._merged.kept()
 
     async def _feed(self, event: Event) -> None:
         if isinstance(event, Heard) and self._is_of_others(event.message):
@@ -348,54 +342,22 @@ class Runner:
 
     async def _merge_updates(self, selected: dict[str, bytes]) -> None:
         updates = [(site, self._decoded[digest]) for site, digest in selected.items()]
-        history = self._node.history
-        self._merge = await asyncio.to_thread(history.merge, self._base.parameters, updates)
-        self._candidate = await asyncio.to_thread(self._merge.candidate)
-        digest = await asyncio.to_thread(model_digest, self._candidate)
-        # Most candidates are accepted: on disk by the time that all have judged, signed and been heard.
-        self._step = Step(self._base.digest, patch.of_parts(self._merge.changes()))
-        keep = partial(self._node.store.put_model, self._candidate, digest, self._step)
-        self._keeping = asyncio.create_task(asyncio.to_thread(keep))
-        copies = await asyncio.to_thread(history.track.copies, self._merge)
-        await self._feed(Merged(digest, copies))
+        self._merged = await MergedRound.of(self._node, self.round, self._base, updates)
+        await self._feed(Merged(self._merged.digest, await self._merged.copies()))
 
     async def _evaluate(self, sites: tuple[str, ...]) -> Event:
         stored = self._node.store.scores(self.round)
         if stored is not None:
             return Evaluated(Scores.decode(stored, sites) if stored != scoring.ABSTENTION else None)
-        if self._node.holdout_examples < self._node.task.terms.validation.min_holdout:
-            _log.info("round %d: too few holdout records to judge; abstaining", self.round)
-            return Evaluated(None)
-        merge, shared = self._merge, self._node.shared
-        assert merge is not None
-        candidate = self._state.candidate
-        assert candidate is not None
-        base = await asyncio.to_thread(shared.write_model, self.round, self._base.digest, self._base.parameters)
-        # Once accepted it is the base that the next round is trained from.
-        write = partial(shared.write_model, self.round + 1, candidate, self._candidate, self._step)
-        merged = await asyncio.to_thread(write)
-        asked = [
-            Candidate(label=label, parameters=files[0], patches=files[1:])
-            for label, files in (("base", base), ("candidate", merged))
-        ]
-        for site in sites:
-            changes = patch.of_parts(await asyncio.to_thread(merge.difference_without, site))
-            file = await asyncio.to_thread(shared.write, self.round, f"without-{site}", changes)
-            asked.append(Candidate(label=WITHOUT + site, parameters=file, differs_from="candidate"))
-        found = await self._node.session.evaluate(self.round, asked)
-        shared.clear(self.round)
-        self._node.progress.metrics = dict(found["candidate"].metrics)
-        losses = {label: scoring.nano_loss(e.loss_sum, e.examples) for label, e in found.items()}
-        return Evaluated(Scores(losses["base"], losses["candidate"], {site: losses[WITHOUT + site] for site in sites}))
+        assert self._merged is not None
+        return Evaluated(await self._merged.scores(sites))
 
     async def _weigh(self, accepted: bool) -> Event:
-        assert self._merge is not None
-        track = self._node.history.track
-        await asyncio.to_thread(track.take, self.round, self._merge, accepted)
-        return Weighed(await asyncio.to_thread(track.gram))
+        assert self._merged is not None
+        return Weighed(await self._merged.weigh(accepted))
 
     async def _certify(self, certified: Certified) -> None:
-        store, state, verdict = self._node.store, self._state, certified.verdict
+        state, verdict = self._state, certified.verdict
         result = verdict.result
         scores = state.selections[result.scores_root]
         counted = [state.reveals[digest] for digest in selection.decode(scores).values()]
@@ -411,17 +373,9 @@ class Runner:
             ledger=verdict.book.ledger(),
             loss_nano=verdict.loss,
         )
-        assert self._keeping is not None
-        assert self._merge is not None
-        await self._keeping
-        model = self._candidate if result.accepted else self._base.parameters
-        await asyncio.to_thread(store.put_model, model, result.model_digest)
-        for digest in record.selected.values():
-            await asyncio.to_thread(self._node.archive.put, self._updates[digest])
-        store.certify(record)
-        await asyncio.to_thread(self._node.history.track.take, self.round, self._merge, result.accepted)
-        self._node.history.book = verdict.book
-        self._finished = record, model
+        assert self._merged is not None
+        updates = [self._updates[digest] for digest in record.selected.values()]
+        self._finished = record, await self._merged.certify(record, verdict.book, updates)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
