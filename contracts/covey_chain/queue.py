@@ -38,6 +38,8 @@ Done = Callable[[], Awaitable[bool]]
 _NONCE_ATTEMPTS = 5
 # A load balancer may answer from a node that lags: a nonce is given up only when that is seen this many times.
 _NONCE_SIGHTINGS = 5
+# What offers this many times the fee that the chain asks waits for something else than money, for example for blocks.
+_DEAREST = 10
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,11 @@ class TransactionQueue:
 
     async def _bump(self, intent: str, sent: Sent) -> Sent:
         """The same transaction with higher fees; nodes want at least 10 % more on both (geth, `txpool.pricebump`)."""
-        fees = {name: max(now, int(sent.transaction[name]) * 9 // 8 + 1) for name, now in (await self._fees()).items()}
+        asked = await self._fees()
+        if int(sent.transaction["maxFeePerGas"]) >= _DEAREST * asked["maxFeePerGas"]:
+            await self._rebroadcast(sent)
+            return replace(sent, sent_at=time.time())
+        fees = {name: max(now, int(sent.transaction[name]) * 9 // 8 + 1) for name, now in asked.items()}
         try:
             dearer = await self._signed({**sent.transaction, **fees}, sent.hashes)
         except (SignerUnavailable, SignerRefused) as error:
