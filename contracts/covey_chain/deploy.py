@@ -22,6 +22,7 @@ from web3.utils.address import get_create_address
 
 from covey_chain import abi, rpc
 from covey_chain.errors import NoContract, Reverted, RpcUnavailable, TransactionLost, WrongChain
+from covey_chain.queue import fees
 from covey_chain.signers import KeySigner, Signer
 from covey_chain.types import Deployment
 
@@ -200,7 +201,8 @@ class _Sender:
         await rpc.ask(self._url, call, self._web3.eth.wait_for_transaction_receipt(hash_, poll_latency=_POLL_SECONDS))
 
     async def _broadcast(self, call: str, function: Any, nonce: int) -> str:
-        blank = {"from": self.address, "nonce": nonce, "chainId": await self.chain_id()}
+        offered = await fees(self._web3.eth, lambda name, request: rpc.ask(self._url, name, request))
+        blank = {"from": self.address, "nonce": nonce, "chainId": await self.chain_id(), **offered}
         transaction = await rpc.ask(self._url, call, function.build_transaction(blank))
         raw = await self._signer.sign_transaction({n: v for n, v in transaction.items() if n != "from"})
         return "0x" + bytes(await rpc.ask(self._url, call, self._web3.eth.send_raw_transaction(raw))).hex()

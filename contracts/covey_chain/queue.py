@@ -69,6 +69,16 @@ class Call:
 PATIENT = Pace()
 
 
+async def fees(eth: Any, ask: Callable[[str, Awaitable[Any]], Awaitable[Any]]) -> dict[str, int]:
+    """Fees that outlast six full blocks (EIP-1559: the base fee rises by at most 1/8 a block), in wei."""
+    tip = int(await ask("eth_maxPriorityFeePerGas", eth.max_priority_fee))
+    base = int((await ask("eth_getBlockByNumber", eth.get_block("latest"))).get("baseFeePerGas", 0))
+    if base == 0:
+        # On chains without fees nodes may propose a tip all the same; the price of gas tells.
+        tip = min(tip, int(await ask("eth_gasPrice", eth.gas_price)))
+    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
+
+
 class NonceGoneError(Exception):
     """Another transaction has the nonce; the intent needs a new one."""
 
@@ -158,11 +168,7 @@ class TransactionQueue:
         }  # fmt: skip
 
     async def _fees(self) -> dict[str, int]:
-        """Fees that outlast six full blocks (EIP-1559: the base fee rises by at most 1/8 a block)."""
-        eth = self._chain.web3.eth
-        tip = int(await self._chain.ask("eth_maxPriorityFeePerGas", eth.max_priority_fee))
-        head = await self._chain.ask("eth_getBlockByNumber", eth.get_block("latest"))
-        return {"maxFeePerGas": 2 * int(head.get("baseFeePerGas", 0)) + tip, "maxPriorityFeePerGas": tip}
+        return await fees(self._chain.web3.eth, self._chain.ask)
 
     async def _send(self, intent: str, transaction: dict[str, Any]) -> Sent:
         async with self._nonce_lock:
@@ -268,13 +274,13 @@ class TransactionQueue:
         if int(sent.transaction["maxFeePerGas"]) >= _DEAREST * asked["maxFeePerGas"]:
             await self._rebroadcast(sent)
             return replace(sent, sent_at=time.time())
-        fees = {name: max(now, int(sent.transaction[name]) * 9 // 8 + 1) for name, now in asked.items()}
+        raised = {name: max(now, int(sent.transaction[name]) * 9 // 8 + 1) for name, now in asked.items()}
         try:
-            dearer = await self._signed({**sent.transaction, **fees}, sent.hashes)
+            dearer = await self._signed({**sent.transaction, **raised}, sent.hashes)
         except (SignerUnavailable, SignerRefused) as error:
             log.warning("%s is stuck and keeps its fees: %s", intent, error)
             return replace(sent, sent_at=time.time())
-        log.info("%s is stuck; its fees go up to %d wei", intent, fees["maxFeePerGas"])
+        log.info("%s is stuck; its fees go up to %d wei", intent, raised["maxFeePerGas"])
         self._journal.put(intent, dearer)
         await self._rebroadcast(dearer)
         return dearer
