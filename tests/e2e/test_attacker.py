@@ -27,7 +27,7 @@ def use_trainer(cluster: Cluster, image: str) -> None:
     """Have the member's operator run another image as validator, as its own administrator can."""
     repository, _, digest = image.partition("@")
     run(
-        golang.helm(), "upgrade", "covey", CHART, f"--namespace={SYSTEM_NAMESPACE}", "--reuse-values",
+        golang.helm(), "upgrade", "covey", CHART, f"--namespace={SYSTEM_NAMESPACE}", "--reset-then-reuse-values",
         "--set-string", f"trainerImage.repository={repository}", "--set-string", f"trainerImage.digest={digest}",
         "--wait", f"--timeout={story.READY_SECONDS}s",
         env=cluster.environment,
