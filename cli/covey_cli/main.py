@@ -27,6 +27,7 @@ class _Group(click.Group):
             ctx.exit(1)
 
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -158,6 +159,22 @@ def _on_chain(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+@cli.command()
+@click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain.")
+@click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id.")
+@click.option("--contract", required=True, metavar="0x…", help="Address of Settlement.")
+@click.option("--task", "task_id", required=True, metavar="0x…", help="The task's id: `status.taskId`.")
+@click.option("--state", required=True, type=_FOLDER, help="A member's state directory of the task, or a copy of it.")
+@click.option("--model", required=True, type=_FILE, help="The model.safetensors that came of it.")
+def verify(rpc_url: str, chain_id: int, contract: str, task_id: str, state: Path, model: Path) -> None:
+    """Recompute a task from a member's state: signatures, updates, rewards, penalties; hold it to the chain."""
+    from covey_cli import verify as work
+    from covey_cli.appeal import Place
+
+    place = Place(rpc_url, chain_id, contract)
+    click.echo(asyncio.run(work.verify(place, _task_id(task_id), state, model)), nl=False)
 
 
 @cli.group()

@@ -59,7 +59,7 @@ class Archive:
         if data is None:
             return None
         try:
-            return self._parse(digest, data)
+            return parse(self._roster, digest, data)
         except ArchiveInvalid as error:
             _log.warning("archived update: %s; it is had from a peer again", error)
             self._file(digest).unlink()
@@ -79,7 +79,7 @@ class Archive:
             for site in sorted(exchange.connected):
                 try:
                     data = await exchange.request(site, UPDATE_KIND, digest, limit_bytes=self._bytes_max)
-                    found = await asyncio.to_thread(self._parse, digest, data)
+                    found = await asyncio.to_thread(parse, self._roster, digest, data)
                 except (ExchangeError, ArchiveInvalid) as error:
                     _log.info("update 0x%s not from %s: %s", digest.hex(), site, error)
                     continue
@@ -95,20 +95,31 @@ class Archive:
 
         exchange.serve(UPDATE_KIND, update)
 
-    def _parse(self, digest: bytes, data: bytes) -> SiteUpdate:
-        try:
-            (length,) = struct.unpack_from(">I", data)
-            if length > _HEADER_BYTES_MAX:
-                raise ArchiveInvalid(f"a header of {length} bytes")
-            message = self._roster.verify(from_wire(Signed.FromString(data[4 : 4 + length])))
-        except (struct.error, DecodeError, MessageRefused) as error:
-            raise ArchiveInvalid(f"no signed header: {error}") from error
-        header, payload = message.body, memoryview(data)[4 + length :]
-        if message.digest != digest or not isinstance(header, UpdateHeader):
-            raise ArchiveInvalid(f"another message than 0x{digest.hex()}")
-        if len(payload) != header.length or segments.merkle_root(segments.leaves(payload)) != header.root:
-            raise ArchiveInvalid(f"not the {header.length} bytes that {header.site} signed")
-        return SiteUpdate(message, header, payload)
-
     def _file(self, digest: bytes) -> Path:
-        return self._path / f"{digest.hex()}.update"
+        return file_of(self._path, digest)
+
+
+def file_of(archive: Path, digest: bytes) -> Path:
+    """Where an update lies."""
+    return archive / f"{digest.hex()}.update"
+
+
+def parse(roster: Roster, digest: bytes, data: bytes) -> SiteUpdate:
+    """The update in a file's bytes.
+
+    Raises:
+        ArchiveInvalid: they are not that update, whole and as its site signed it.
+    """
+    try:
+        (length,) = struct.unpack_from(">I", data)
+        if length > _HEADER_BYTES_MAX:
+            raise ArchiveInvalid(f"a header of {length} bytes")
+        message = roster.verify(from_wire(Signed.FromString(data[4 : 4 + length])))
+    except (struct.error, DecodeError, MessageRefused) as error:
+        raise ArchiveInvalid(f"no signed header: {error}") from error
+    header, payload = message.body, memoryview(data)[4 + length :]
+    if message.digest != digest or not isinstance(header, UpdateHeader):
+        raise ArchiveInvalid(f"another message than 0x{digest.hex()}")
+    if len(payload) != header.length or segments.merkle_root(segments.leaves(payload)) != header.root:
+        raise ArchiveInvalid(f"not the {header.length} bytes that {header.site} signed")
+    return SiteUpdate(message, header, payload)

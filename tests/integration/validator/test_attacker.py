@@ -14,6 +14,7 @@ from covey_cli.main import cli
 from covey_consortium.convene import BOUNTY, CONSORTIUM, STAKE
 from eth_utils import keccak
 from numeric_driver import NumericDriver
+from safetensors.numpy import load_file, save_file
 from validator_consortium import Consortium, Convene
 from validator_member import Site
 
@@ -68,6 +69,34 @@ async def test_noise_and_lies_end_slashed_and_removed_on_chain_and_the_honest_ar
     honest = sorted(amount for owner, amount in rewards.items() if owner != attacker.owner)
     assert rewards[attacker.owner] < honest[0] // 10
     assert BOUNTY * 99 // 100 < sum(rewards.values()) <= BOUNTY
+    await an_auditor_finds_the_same(task, attacker)
+
+
+async def an_auditor_finds_the_same(task: Consortium, attacker: Site) -> None:
+    state, output = task.sites[0].directory / "state", task.sites[0].directory / "output/numbers"
+    where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id), "--state", str(state)]
+    where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
+
+    def verify(model: Path = output / "model.safetensors") -> str:
+        return CliRunner().invoke(cli, ["verify", *where, "--model", str(model)]).output
+
+    before = sorted(path for path in state.rglob("*"))
+    found = await asyncio.to_thread(verify)
+    assert "16 rounds, each signed by more than two thirds" in found
+    assert "the chain has settled the same result of round 16" in found
+    assert f"{attacker.owner}: no reward: removed in epoch 6; 31.5 % of stake slashed" in found
+    assert sorted(path for path in state.rglob("*")) == before, "an auditor changes nothing"
+    other = load_file(output / "model.safetensors")
+    save_file({name: value + 1 for name, value in other.items()}, output / "other.safetensors")
+    assert "is not the model of round 16" in await asyncio.to_thread(verify, output / "other.safetensors")
+    update = next((state / "updates").glob("*.update"))
+    whole = update.read_bytes()
+    update.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "bytes that" in await asyncio.to_thread(verify)
+    update.write_bytes(whole)
+    record = state / "certified/00000009.json"
+    record.write_text(record.read_text().replace('"accepted":true', '"accepted":false'))
+    assert "signed by no more than 2/3" in await asyncio.to_thread(verify)
 
 
 async def test_with_an_auditor_what_is_held_waits_for_its_word(convene: Convene, tmp_path: Path):
