@@ -98,6 +98,17 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             decimals=0,
         ),
         _of_task("Reward", "Reward of this member until now, in tokens.", units.Short, "covey_validator_reward_tokens"),
+        Panel(
+            "Stake at risk",
+            "Part of this member's stake that is held for the quality of its updates, and that was slashed; the "
+            "condition GoodStanding says why.",
+            units.PercentUnit,
+            (
+                Query(f"covey_validator_stake_held_ratio{{{TASK}}}", "{{task}} held"),
+                Query(f"covey_validator_stake_slashed_ratio{{{TASK}}}", "{{task}} slashed"),
+            ),
+            decimals=1,
+        ),
     ),
     "Subnets and tasks": (
         Panel(

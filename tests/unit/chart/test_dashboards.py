@@ -27,6 +27,8 @@ VALIDATOR = {
     "covey_validator_compression_ratio",
     "covey_validator_peers_connected",
     "covey_validator_reward_tokens",
+    "covey_validator_stake_held_ratio",
+    "covey_validator_stake_slashed_ratio",
     "covey_validator_round_seconds",
 }
 
