@@ -27,6 +27,7 @@ class Member:
     Attributes:
         host: address at which peers reach it.
         inside: prefix of a command, for a validator in a network namespace.
+        program: what Python runs as validator.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Member:
     port: int = field(default_factory=free_port)
     status_port: int = field(default_factory=free_port)
     inside: Sequence[str] = ()
+    program: Sequence[str] = ("-m", "covey_validator")
     session_key: bytes = field(default_factory=signing.new_key)
     process: Process | None = None
 
@@ -90,7 +92,7 @@ class Member:
         """Start the validator process (again)."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
         config = str(self.directory / "validator.json")
-        command = [*self.inside, sys.executable, "-m", "covey_validator", "--config", config]
+        command = [*self.inside, sys.executable, *self.program, "--config", config]
         with (self.directory / "validator.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from covey_chain.types import Proposal, Signable, Vote
+from covey_chain.types import Provable, Signable
 from covey_exchange.codec import CodecSpec, Update, decode
 from covey_exchange.envelope import Message, SiteUpdate
 from covey_exchange.exchange import Exchange
@@ -20,7 +20,7 @@ from covey_validator.store import Store
 from covey_validator.task import Task
 from covey_validator.tensors import SharedDirectory
 
-Accused = tuple[Proposal | Vote, bytes]  # a message and its signature
+Accused = tuple[Provable, bytes]  # a message and its signature
 
 
 @dataclass

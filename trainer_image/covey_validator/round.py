@@ -153,8 +153,8 @@ class _Run:
                 self._feed(Step(body.step), voting.Received(body, message.envelope.signature))
             case Vote():
                 self._feed(Step(body.step), voting.Received(body, message.envelope.signature))
-            case UpdateHeader() if body.base != self.setting.base:
-                state.strangers[site] = body.base
+            case UpdateHeader():
+                self._note_header(message, body)
             case ScoreCommit() if site in self.setting.validators:
                 state.commits[site] = state.commits.get(site, frozenset()) | {body.commitment}
             case ScoreReveal() if site in self.setting.validators:
@@ -162,9 +162,19 @@ class _Run:
             case RoundResult():
                 state.results[message.digest] = state.results.get(message.digest, {}) | {site: message}
 
+    def _note_header(self, message: Message, header: UpdateHeader) -> None:
+        known = self.state.headers.setdefault((message.site, header.attempt), message)
+        if known.body != header and isinstance(known.body, UpdateHeader) and self._once(f"accused {message.site}"):
+            said = (known.body, known.envelope.signature), (header, message.envelope.signature)
+            self.actions.append(Accuse(*said))
+        if header.base != self.setting.base:
+            self.state.strangers[message.site] = header.base
+
     def _take_update(self, message: Message) -> None:
         header = message.body
         assert isinstance(header, UpdateHeader)
+        if header.round == self.setting.round:
+            self._note_header(message, header)
         fits = header.base == self.setting.base and header.codec == self.setting.codec
         if header.round == self.setting.round and fits and header.site in self.setting.trainers:
             self.state.updates[message.digest] = header.site
@@ -334,7 +344,7 @@ class _Run:
                 case voting.Judge(value):
                     self.state.unjudged.add((of, value))
                 case voting.Equivocation(first, second):
-                    self.actions.append(Accuse(first, second))
+                    self.actions.append(Accuse((first.message, first.signature), (second.message, second.signature)))
 
     def _judge_waiting(self) -> None:
         for of, value in sorted(self.state.unjudged):

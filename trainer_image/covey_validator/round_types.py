@@ -6,9 +6,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
-from covey_chain.types import Signable, Step
+from covey_chain.types import Provable, Signable, Step
 from covey_exchange import agreement_state as agreement
-from covey_exchange.agreement_types import Epoch, Instance, Received, Stage
+from covey_exchange.agreement_types import Epoch, Instance, Stage
 from covey_exchange.envelope import Message
 
 from covey_validator.incentives.geometry import Gram
@@ -237,10 +237,10 @@ class Weigh:
 
 @dataclass(frozen=True)
 class Accuse:
-    """A site signed two different messages for one slot."""
+    """A site signed two different messages for one slot: each with its signature."""
 
-    first: Received
-    second: Received
+    first: tuple[Provable, bytes]
+    second: tuple[Provable, bytes]
 
 
 @dataclass(frozen=True)
@@ -288,6 +288,7 @@ class State:
 
     Attributes:
         updates: digest -> site of every whole update with the right base and codec.
+        headers: (site, attempt) -> the first header that we have heard of.
         strangers: sites whose update starts from another model.
         proposed: what we would propose; made out anew only when it changes.
         selections: agreed or proposed value -> the bytes behind it.
@@ -313,6 +314,7 @@ class State:
     phase: Phase = Phase.COLLECTING
     began: bool = False
     updates: dict[bytes, str] = field(default_factory=dict)
+    headers: dict[tuple[str, int], Message] = field(default_factory=dict)
     strangers: dict[str, bytes] = field(default_factory=dict)
     proposed: dict[Step, dict[str, bytes]] = field(default_factory=dict)
     selections: dict[bytes, bytes] = field(default_factory=dict)
@@ -351,6 +353,7 @@ class State:
             self,
             agreements=dict(self.agreements),
             updates=dict(self.updates),
+            headers=dict(self.headers),
             strangers=dict(self.strangers),
             proposed=dict(self.proposed),
             selections=dict(self.selections),

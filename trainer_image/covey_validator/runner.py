@@ -250,9 +250,8 @@ class Runner:
             case Weigh(accepted):
                 self._start(self._weigh(accepted))
             case Accuse(first, second):
-                _log.error("%s signed twice for one slot: %s and %s", first.message.site, first, second)
-                pair = (first.message, first.signature), (second.message, second.signature)
-                self._node.accusations.append(pair)
+                _log.error("%s signed twice for one slot: %s and %s", first[0].site, first, second)
+                self._node.accusations.append((first, second))
             case Certified():
                 await self._certify(action)
             case CatchUp():

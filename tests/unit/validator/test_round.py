@@ -10,6 +10,7 @@ from covey_chain.types import RoundResult, ScoreCommit, ScoreReveal, UpdateHeade
 from covey_validator import round as machine
 from covey_validator import selection
 from covey_validator.round_types import (
+    Accuse,
     Action,
     Begin,
     CatchUp,
@@ -189,6 +190,19 @@ def test_an_update_from_another_base_or_of_no_trainer_does_not_count():
     for stranger in (header(B, base=b"\x02" * 32), header(C), header(B, round_number=2)):
         state, _ = machine.step(state, UpdateArrived(stranger))
     assert not state.updates
+
+
+def test_two_headers_for_one_update_are_proof_of_a_lie():
+    state, actions = machine.step(began(), Heard(header(B)))
+    state, again = machine.step(state, UpdateArrived(header(B)))
+    state, next_round = machine.step(state, UpdateArrived(header(B, round_number=2)))
+    assert not [action for action in actions + again + next_round if isinstance(action, Accuse)]
+    other = header(B, base=b"\x03" * 32)
+    state, actions = machine.step(state, Heard(other))
+    (accused,) = [action for action in actions if isinstance(action, Accuse)]
+    assert accused == Accuse(*((m.body, m.envelope.signature) for m in (header(B), other)))
+    _, actions = machine.step(state, UpdateArrived(other))
+    assert not [action for action in actions if isinstance(action, Accuse)], "once is enough"
 
 
 def test_a_message_of_another_round_is_a_programming_error():
