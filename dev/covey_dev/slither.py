@@ -24,8 +24,11 @@ def check(project: Path = CONTRACTS) -> None:
     with tempfile.TemporaryDirectory(prefix="covey-slither-") as name:
         # Apart from the project's own build, which slither would otherwise replace.
         build, report = Path(name), Path(name) / "report.json"
-        places = ["--out", build / "out", "--cache-path", build / "cache", "--build-info-path", build / "info"]
-        run(tools / "forge", "build", "--build-info", *places, "--skip", "test/**", cwd=project)
+        run(
+            tools / "forge", "build", "--build-info", "--skip", "test/**",
+            "--out", build / "out", "--cache-path", build / "cache", "--build-info-path", build / "info",
+            cwd=project,
+        )  # fmt: skip
         run(
             slither, ".", "--ignore-compile", "--foundry-build-info-directory", build / "info",
             "--json", report, "--warn-unused-ignores", "--disallow-partial", "--fail-none",

@@ -52,7 +52,7 @@ def test_what_pays_first_is_found_unless_a_line_is_justified(project: Path) -> N
     purse = project / "src/Purse.sol"
     unsafe = SAFE.replace(CLEARED, "").replace(CALL, CALL + CLEARED)
     purse.write_text(unsafe)
-    with pytest.raises(DevError, match="findings in .*: 1") as found:
+    with pytest.raises(DevError, match=r"findings in .*: 1") as found:
         slither.check(project)
     assert "reentrancy-eth" in found.value.log
     assert "src/Purse.sol#" in found.value.log
@@ -62,7 +62,7 @@ def test_what_pays_first_is_found_unless_a_line_is_justified(project: Path) -> N
 
 def test_a_justification_of_nothing_fails(project: Path) -> None:
     (project / "src/Purse.sol").write_text(SAFE.replace(CALL, DIRECTIVE + CALL))
-    with pytest.raises(DevError, match="findings in .*: 1") as found:
+    with pytest.raises(DevError, match=r"findings in .*: 1") as found:
         slither.check(project)
     assert "unused directive for reentrancy-eth" in found.value.log
 
