@@ -60,17 +60,18 @@ generate: contracts ## Regenerate everything that is generated and committed
 requirements: venv ## Resolve the requirement files anew
 	for extra in operator trainer dev; do .venv/bin/uv pip compile -q --python-version 3.11 --extra $$extra pyproject.toml \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements/$$extra.txt; done
-	for peer in flower flare; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/peers-$$peer.in \
+	for own in peers-flower peers-flare slither; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/$$own.in \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  -o requirements/peers-$$peer.txt; done
+	  -o requirements/$$own.txt; done
 
 .PHONY: lint
-lint: chain-tools ## ruff, mypy, import-linter, forge fmt, generated files
+lint: chain-tools ## ruff, mypy, import-linter, forge fmt, slither, generated files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(foreach root,$(ROOTS),$(wildcard $(root)/covey_*))
 	.venv/bin/lint-imports
 	cd contracts && "$(FOUNDRY)/bin/forge" fmt --check && "$(FOUNDRY)/bin/forge" build && "$(FOUNDRY)/bin/forge" lint
+	$(DEV) slither
 	$(PY) -m covey_chain.abi --check
 	$(PY) -m covey_api.crd --check
 	$(PY) -m covey_api.reference --check

@@ -67,6 +67,7 @@ abstract contract Appeals is Penalties {
         bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(VERDICT_TYPEHASH, verdict)));
         address signer = _signer(digest, signature, 0);
         if (signer != auditor) revert WrongSigner(auditor, signer);
+        // slither-disable-next-line unused-return - asked because it reverts for a stranger
         market.placeOf(verdict.taskId, verdict.member);
         _requireInTime(verdict.taskId);
         Appeal storage a = _appeals[verdict.taskId][verdict.member];
@@ -99,11 +100,12 @@ abstract contract Appeals is Penalties {
         TaskMarket.Status status = market.statusOf(taskId);
         if (status != TaskMarket.Status.Finished) revert NotYetOver(taskId, status);
         uint256 endedAt = _endedAt(taskId);
+        // slither-disable-next-line incorrect-equality - 0 is no time but says that there was no last result
         if (endedAt == 0) return false;
         Appeal storage a = _appeals[taskId][member];
         if (a.epoch != 0) return !a.authentic;
-        (, uint32 window) = market.auditOf(taskId);
-        if (block.timestamp <= endedAt + window) revert AuditorMayAnswer(endedAt + window);
+        uint256 until = _windowEnd(taskId, endedAt);
+        if (block.timestamp <= until) revert AuditorMayAnswer(until);
         return a.filedBlock == 0;
     }
 
@@ -111,12 +113,19 @@ abstract contract Appeals is Penalties {
     function _requireInTime(bytes32 taskId) private view {
         TaskMarket.Status status = market.statusOf(taskId);
         if (status == TaskMarket.Status.Started) return;
-        (, uint32 window) = market.auditOf(taskId);
         uint256 endedAt = _endedAt(taskId);
-        if (endedAt == 0 || block.timestamp > endedAt + window) revert AppealsOver(taskId);
+        // slither-disable-next-line incorrect-equality - 0 is no time but says that there was no last result
+        if (endedAt == 0 || block.timestamp > _windowEnd(taskId, endedAt)) revert AppealsOver(taskId);
+    }
+
+    function _windowEnd(bytes32 taskId, uint256 endedAt) private view returns (uint256) {
+        // slither-disable-next-line unused-return - only the window is asked for
+        (, uint32 window) = market.auditOf(taskId);
+        return endedAt + window;
     }
 
     function _auditor(bytes32 taskId) private view returns (address auditor) {
+        // slither-disable-next-line unused-return - only the auditor is asked for
         (auditor,) = market.auditOf(taskId);
         if (auditor == address(0)) revert TaskMarket.NoAuditor(taskId);
     }

@@ -10,11 +10,12 @@ library ExactTransfer {
 
     error FeeOnTransfer(uint256 sent, uint256 arrived);
 
-    /// @notice Take `amount` from `from`; a token that keeps a part on the way would leave the books above the balance.
+    /// @notice Take `amount` from the sender; a token that keeps a part on the way would leave the books above the
+    /// balance.
     /// @dev The caller holds a reentrancy guard over everything else that moves this token.
-    function pull(IERC20 token, address from, uint256 amount) internal {
+    function pull(IERC20 token, uint256 amount) internal {
         uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(from, address(this), amount);
+        token.safeTransferFrom(msg.sender, address(this), amount);
         uint256 arrived = token.balanceOf(address(this)) - before;
         if (arrived != amount) revert FeeOnTransfer(amount, arrived);
     }

@@ -138,6 +138,8 @@ abstract contract FraudProofs is Signed {
         bytes32 first,
         bytes32 second
     ) private {
+        // The reporter's tokens may call anybody, but the market answers no roll call meanwhile (`totalStakeOf`).
+        // slither-disable-next-line reentrancy-events
         _leave(taskId, place, market.expel(taskId, place, reporter));
         emit FaultProven(taskId, site, fault, first, second);
     }

@@ -166,7 +166,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
     /// @notice Add `amount` base units of the stake token to the sender's stake.
     function stake(bytes32 consortium, uint256 amount) external nonReentrant onlyMember(consortium) {
         if (amount == 0) revert AmountZero();
-        ExactTransfer.pull(_consortia[consortium].stakeToken, msg.sender, amount);
+        ExactTransfer.pull(_consortia[consortium].stakeToken, amount);
         _memberOf[consortium][msg.sender].stake += amount.toUint96();
         emit Staked(consortium, msg.sender, amount);
     }
@@ -224,7 +224,6 @@ contract MemberRegistry is ReentrancyGuardTransient {
         external
         onlyMarket
         nonReentrant
-        returns (uint256 taken)
     {
         Member storage m = _memberOf[consortium][member];
         uint96 fromStake = amount < m.stake ? amount.toUint96() : m.stake;
@@ -232,7 +231,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
         uint96 fromUnbonding = rest < m.unbonding ? rest.toUint96() : m.unbonding;
         m.stake -= fromStake;
         m.unbonding -= fromUnbonding;
-        taken = uint256(fromStake) + fromUnbonding;
+        uint256 taken = uint256(fromStake) + fromUnbonding;
         uint256 reward = reporter == address(0) ? 0 : taken * REPORTER_SHARE / 100;
         burnt[consortium] += taken - reward;
         emit Slashed(consortium, member, taken, reporter, reward);
@@ -274,6 +273,7 @@ contract MemberRegistry is ReentrancyGuardTransient {
 
     function _requireMember(bytes32 consortium, address member) private view {
         if (_consortia[consortium].creator == address(0)) revert UnknownConsortium(consortium);
+        // slither-disable-next-line incorrect-equality - 0 is no block but says that there is no such member
         if (_memberOf[consortium][member].joinedBlock == 0) revert NotMember(member);
     }
 

@@ -102,6 +102,7 @@ abstract contract RollCalls is Signed {
         uint32 current = epochOf[taskId];
         if (epoch > current) revert WrongEpoch(epoch, current);
         Epoch storage set = _epochs[taskId][epoch];
+        // slither-disable-next-line unused-return - the total of the call is that of epoch 0, not of the set
         (stake,) = market.stakeBehind(taskId, signers, set.members);
         total = set.stake - set.expelled;
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {MAX_ENDPOINT_BYTES, MemberRegistry} from "./MemberRegistry.sol";
 
 /// @title Who takes part in a task: session keys, the snapshot of stake, and who has been expelled.
-abstract contract Seats {
+abstract contract Seats is ReentrancyGuardTransient {
     using SafeCast for uint256;
 
     /// What a session key stands for, in one slot: the quorum reads one slot a signature.
@@ -73,7 +74,13 @@ abstract contract Seats {
 
     /// @notice Snapshotted stake of all participants, of those who are expelled, and of those who are only removed: the
     /// rest may answer roll calls.
-    function totalStakeOf(bytes32 taskId) external view returns (uint256 total, uint256 expelled, uint256 removed) {
+    /// @dev Not while the reporter of a fault is paid: who is expelled is still in the set of its epoch then.
+    function totalStakeOf(bytes32 taskId)
+        external
+        view
+        nonReentrantView
+        returns (uint256 total, uint256 expelled, uint256 removed)
+    {
         Snapshot storage all = _snapshots[taskId];
         return (all.stake, all.expelledStake, all.removedStake);
     }

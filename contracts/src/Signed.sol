@@ -25,6 +25,7 @@ abstract contract Signed is EIP712 {
 
     /// @dev The `index` only tells the caller which of its signatures is bad.
     function _signer(bytes32 digest, bytes calldata signature, uint256 index) internal pure returns (address) {
+        // slither-disable-next-line unused-return - the third value only details the problem
         (address signer, ECDSA.RecoverError problem,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (problem != ECDSA.RecoverError.NoError) revert BadSignature(index);
         return signer;

@@ -8,7 +8,9 @@ import {RollCalls} from "../src/RollCalls.sol";
 import {Settlement} from "../src/Settlement.sol";
 import {Signed} from "../src/Signed.sol";
 import {Seats} from "../src/Seats.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {TaskMarket} from "../src/TaskMarket.sol";
+import {GreetingToken} from "./Tokens.sol";
 
 contract FraudProofsTest is Base {
     address private constant REPORTER = address(0xbeef);
@@ -317,5 +319,34 @@ contract FraudProofsTest is Base {
         vm.expectRevert(abi.encodeWithSelector(TaskMarket.BadTerms.selector, "deadline"));
         vm.prank(owner(0));
         market.publish(wanted, SPEC);
+    }
+}
+
+/// Stake in a token that calls somebody while the reporter is paid.
+contract FraudProofsWithACallingTokenTest is Base {
+    function setUp() public override {
+        super.setUp();
+        token = new GreetingToken();
+        consortium = registry.createConsortium(
+            "calling", IERC20(address(token)), 10 ether, MemberRegistry.Admission.Open, 7 days
+        );
+    }
+
+    /// The expelled one's answer would count for a call that its expulsion leaves without a majority.
+    function test_NoRollCallEndsWhileAMemberIsBeingExpelled() public {
+        bytes32 taskId = started(100 ether, 4);
+        for (uint256 i = 0; i < 3; ++i) {
+            answer(taskId, 1, i);
+        }
+        GreetingToken calling = GreetingToken(address(token));
+        calling.onReceive(address(settlement), abi.encodeCall(settlement.closeRollCall, (taskId, 1)));
+        proveTwoVotes(taskId, 0, 101, address(0xbeef));
+        assertTrue(calling.greeted() && !calling.succeeded());
+        assertEq(settlement.epochOf(taskId), 0);
+        assertEq(settlement.epochAt(taskId, 1).members, 6);
+        // The call goes on, and ends when the one that is left answers.
+        answer(taskId, 1, 3);
+        assertEq(settlement.epochOf(taskId), 1);
+        assertEq(settlement.epochAt(taskId, 1).members, 14);
     }
 }

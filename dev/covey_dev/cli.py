@@ -4,7 +4,7 @@ import os
 
 import click
 
-from covey_dev import apiserver, choice, golden, images, status, teardown, tools
+from covey_dev import apiserver, choice, golden, images, slither, status, teardown, tools
 from covey_dev.errors import DevError
 from covey_dev.place import Site, Variant
 from covey_dev.progress import say
@@ -39,6 +39,12 @@ def tools_command(print_env: bool) -> None:
         click.echo(tools.shell_exports())
     else:
         tools.ensure()
+
+
+@cli.command("slither")
+def slither_command() -> None:
+    """Analyse the contracts, and fail if anything is found."""
+    slither.check()
 
 
 @cli.group("apiserver")

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from covey_dev import environments, paths
 
-from covey_bench.peers import environments, payload
+from covey_bench.peers import payload
 from covey_bench.peers.trial import SITES, Rounds, Trial
 
 PORT = 8002
@@ -23,7 +24,7 @@ IMPLEMENTATION = "nvflare.lighter.impl."
 
 def run(trial: Trial, quantiser: str = "") -> Rounds:
     """`quantiser`: FLARE's name of what both directions are quantised with; none if left out."""
-    programs = environments.ensure("flare")
+    programs = environments.ensure(paths.cache() / "peers/flare", "peers-flare")
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(trial.folder),

@@ -9,7 +9,9 @@ import os
 import shutil
 from pathlib import Path
 
-from covey_bench.peers import environments, payload
+from covey_dev import environments, paths
+
+from covey_bench.peers import payload
 from covey_bench.peers.trial import SITES, Rounds, Trial
 
 PORT = 8000
@@ -24,7 +26,7 @@ insecure = true
 
 
 def run(trial: Trial) -> Rounds:
-    programs = environments.ensure("flower")
+    programs = environments.ensure(paths.cache() / "peers/flower", "peers-flower")
     app, home = trial.folder / "flower_app", trial.folder / "home"
     shutil.copytree(APP, app, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(Path(payload.__file__), app / "app" / "payload.py")
