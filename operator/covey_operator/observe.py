@@ -244,7 +244,7 @@ async def _observe_on_chain(
         return TaskObservation(replace(seen, problem=member), None)
     own = Own(subnet.name, subnet.uid, subnet.spec, member.address)
     try:
-        task_id = task.mirror_of or await member.wallet.chain.task_id_of(member.address, names.salt(task.uid))
+        task_id = task.mirror_of or await member.mirror.task_id(member.address, names.salt(task.uid))
         decimals, _ = await member.mirror.token(spec.bounty.token or member.chain.consortium.stake_token)
     except ChainError as error:
         return TaskObservation(replace(seen, problem=failures.of_chain(error)), None)
