@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,8 +19,8 @@ from covey_dev.podstatus import running
 from covey_operator.kinds import POD, TASK, Object
 from covey_operator.plan import names
 
-HEAD_IP = "127.77.4.1"
-WORKER_IP = "127.77.4.2"
+HEAD_IP = f"127.78.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"  # two benchmarks may run side by side
+WORKER_IP = "127.79.0.1"
 AT_ONCE = 8
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 PROGRESS = {"round": 1, "rounds": 4, "loss": 0.5, "peers": 1, "peersConnected": 1}

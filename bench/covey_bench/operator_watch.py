@@ -42,9 +42,12 @@ class Seen:
         return int((await self.metrics())["covey_operator_reconcile_total", "FederatedTask", "success"])
 
     async def leads(self) -> bool:
-        """Whether it holds the Lease and has ended a pass."""
-        metrics = await self.metrics()
-        return bool(metrics["covey_operator_leader",]) and await self.passes() > 0
+        """Whether it holds the Lease."""
+        return bool((await self.metrics())["covey_operator_leader",])
+
+    async def works(self) -> bool:
+        """Whether it has ended a pass over a task."""
+        return await self.passes() > 0
 
     async def through(self, tasks: int) -> bool:
         """Whether it is ready, has passed over as many tasks, and nothing is due."""

@@ -337,7 +337,8 @@ def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
 
 
 def _is_cut_off(task: Object) -> bool:
-    return any(condition.reason == Reason.PEERS_UNREACHABLE for condition in read_conditions(task))
+    told = (task.get("status") or {}).get("conditions") or ()
+    return any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told)
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:
