@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from covey_bench.operator import Size, measure
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain]
 
 
 async def test_the_benchmark_measures_what_it_names():
