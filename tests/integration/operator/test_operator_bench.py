@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from covey_bench.operator import Size, measure
+from covey_bench.operator import measure
+from covey_bench.operator_site import Size
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain]
 
