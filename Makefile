@@ -95,7 +95,7 @@ fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays
 	  -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 .PHONY: bench
-bench: bench-codec bench-accuracy bench-ring bench-peers bench-scale bench-gas bench-incentives ## All benchmarks that need no GPU; each writes bench/out/NAME.json
+bench: bench-codec bench-accuracy bench-ring bench-peers bench-scale bench-gas bench-incentives bench-operator ## All benchmarks that need no GPU; each writes bench/out/NAME.json
 
 .PHONY: bench-codec
 bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also 1,074 M parameters
@@ -124,6 +124,10 @@ bench-incentives: venv ## Honest members and attackers under the incentive rule,
 .PHONY: bench-gas
 bench-gas: chain-tools ## What a settled round costs on chain
 	PYTHONPATH=bench:dev $(PY) -m covey_bench.gas
+
+.PHONY: bench-operator
+bench-operator: tools ## One operator with 1,000 tasks and 10,000 pods on a real API server and chain (a quarter of an hour)
+	eval "$$($(DEV) tools --print-env)" && PYTHONPATH=bench:dev $(PY) -m covey_bench.operator $(BENCH)
 
 .PHONY: bench-scale
 bench-scale: venv ## A round of 3 to 1,024 members in virtual time; SCALE=--all: also the slow cases (some 10 minutes)

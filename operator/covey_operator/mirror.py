@@ -16,7 +16,7 @@ from covey_chain.client import Chain
 from covey_chain.errors import ChainError
 from covey_chain.events import Event, EventKind
 from covey_chain.rpc import ask
-from covey_chain.types import Consortium, Member, TaskStatus
+from covey_chain.types import Consortium, Member, PublishedTask, TaskStatus
 
 from covey_operator.kinds import Key
 from covey_operator.metrics import Metrics
@@ -25,6 +25,7 @@ from covey_operator.plan.model import ConsortiumOnChain, TaskOnChain
 log = logging.getLogger(__name__)
 
 EVENT_CHUNK_BLOCKS = 2_000  # public nodes refuse larger ranges
+READS_AT_ONCE = 8  # one after the other a thousand tasks would keep a new leader waiting for minutes
 LIVE = (TaskStatus.OPEN, TaskStatus.STARTED)
 
 
@@ -74,6 +75,7 @@ class Mirror:
         self._followed: dict[str, _Followed] = {}
         self._subscribers: dict[Key, tuple[str, bytes | None]] = {}
         self._tokens: dict[str, tuple[int, str]] = {}
+        self._task_ids: dict[tuple[str, bytes], bytes] = {}
         self._block: int | None = None
         self._block_hash = b""
         self._error: ChainError | None = None
@@ -133,6 +135,16 @@ class Mirror:
             self._tokens[address] = (await chain.token_decimals(address), await chain.token_symbol(address))
         return self._tokens[address]
 
+    async def task_id(self, planner: str, salt: bytes) -> bytes:
+        """The id of a Planner's task, which never changes.
+
+        Raises:
+            ChainError: the node does not answer.
+        """
+        if (planner, salt) not in self._task_ids:
+            self._task_ids[planner, salt] = await (await self.chain()).task_id_of(planner, salt)
+        return self._task_ids[planner, salt]
+
     async def run(self) -> None:
         """Poll for ever; errors of the chain are remembered, shown by `view`, and tried again."""
         while True:
@@ -173,7 +185,14 @@ class Mirror:
         head = await self._confirmed_block(chain)
         followed.members = {member.address: member for member in await chain.members(followed.consortium.id)}
         published = await chain.tasks(followed.consortium.id)
-        followed.tasks = {task.task_id: await self._read_task(chain, task.task_id) for task in published}
+        slots = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def one(task: PublishedTask) -> TaskOnChain:
+            async with slots:
+                return await self._read_task(chain, task)
+
+        found = await asyncio.gather(*map(one, published))
+        followed.tasks = {task.published.task_id: task for task in found}
         live = [task.block for task in published if task.status in LIVE]
         if live:
             for event in await self._events(chain, min(live), head):
@@ -229,7 +248,9 @@ class Mirror:
                 followed.members[address] = member
         for task_id in touched_tasks:
             known = followed.tasks.get(task_id)
-            fresh = await self._read_task(chain, task_id)
+            published = await chain.task(task_id)
+            assert published is not None, "a task never leaves the chain within one history"
+            fresh = await self._read_task(chain, published)
             followed.tasks[task_id] = replace(fresh, transactions=known.transactions if known else ())
         for event in notes:
             self._note_transaction(followed, event)
@@ -237,9 +258,8 @@ class Mirror:
             followed.block = head
             self._wake_subscribers(followed.consortium.name, None if touched_members else frozenset(touched_tasks))
 
-    async def _read_task(self, chain: Chain, task_id: bytes) -> TaskOnChain:
-        published = await chain.task(task_id)
-        assert published is not None, "a task never leaves the chain within one history"
+    async def _read_task(self, chain: Chain, published: PublishedTask) -> TaskOnChain:
+        task_id = published.task_id
         participants = tuple(await chain.participants(task_id))
         settlement = await chain.settlement(task_id)
         claimed = {}

@@ -244,7 +244,7 @@ async def _observe_on_chain(
         return TaskObservation(replace(seen, problem=member), None)
     own = Own(subnet.name, subnet.uid, subnet.spec, member.address)
     try:
-        task_id = task.mirror_of or await member.wallet.chain.task_id_of(member.address, names.salt(task.uid))
+        task_id = task.mirror_of or await member.mirror.task_id(member.address, names.salt(task.uid))
         decimals, _ = await member.mirror.token(spec.bounty.token or member.chain.consortium.stake_token)
     except ChainError as error:
         return TaskObservation(replace(seen, problem=failures.of_chain(error)), None)
@@ -337,7 +337,8 @@ def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
 
 
 def _is_cut_off(task: Object) -> bool:
-    return any(condition.reason == Reason.PEERS_UNREACHABLE for condition in read_conditions(task))
+    told = (task.get("status") or {}).get("conditions") or ()
+    return any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told)
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:

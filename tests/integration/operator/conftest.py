@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,17 +19,16 @@ from covey_chain.deploy import deploy_all, mint
 from covey_chain.types import Deployment
 from covey_chain.wallet import Wallet
 from covey_dev.apiserver import ApiServer
+from covey_dev.operator import OperatorProcess, Operators
 from covey_operator.kinds import SUBNET, Kind, Object
 from covey_operator.kube import Kube
 from covey_operator.metrics import Metrics
 from eth_account import Account
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
-from operator_rbac import LEASE_RULES, OPERATOR_NAMESPACE, RULES
 
 TOKEN = 10**18
 CONSORTIUM = "oncology-eu"
-REPOSITORY = Path(__file__).parents[3]
 IMAGE = "registry.example/wdbc@sha256:" + "1" * 64
 
 
@@ -56,112 +50,6 @@ def contracts(node: Node) -> Deployment:
         return deployed
 
     return asyncio.run(deploy())
-
-
-class OperatorProcess:
-    """`python -m covey_operator` with its log."""
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.log = log
-        self._file = log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "covey_operator"], env=environment, stdout=self._file, stderr=subprocess.STDOUT
-        )
-
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def exit_status(self, limit_seconds: float = 20.0) -> int:
-        return self._process.wait(limit_seconds)
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
-    def terminate(self) -> int:
-        self._process.terminate()
-        status = self.exit_status()
-        self._file.close()
-        return status
-
-    def die(self) -> None:
-        """As a power cut would; `kill` cleans up behind it."""
-        self._process.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._file.close()
-
-    def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-
-class Operators:
-    """Starts operator processes against the API server, under the operator's ServiceAccount."""
-
-    def __init__(self, server: ApiServer, directory: Path) -> None:
-        self.server = server
-        self.directory = directory
-        self.kubeconfig = directory / "operator.kubeconfig"
-        self.shared: OperatorProcess | None = None
-        self._count = 0
-
-    def prepare(self) -> None:
-        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "covey-operator"}}
-        subject = {"kind": "ServiceAccount", "name": "covey-operator", "namespace": OPERATOR_NAMESPACE}
-        lease_role = {**role, "metadata": {"name": "covey-lease", "namespace": OPERATOR_NAMESPACE}}
-        reference = {"apiGroup": "rbac.authorization.k8s.io"}
-        objects: list[Object] = [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}},
-            {
-                "apiVersion": "v1",
-                "kind": "ServiceAccount",
-                "metadata": {"name": "covey-operator", "namespace": OPERATOR_NAMESPACE},
-            },
-            {**role, "kind": "ClusterRole", "rules": RULES},
-            {**lease_role, "kind": "Role", "rules": LEASE_RULES},
-            {
-                **role,
-                "kind": "ClusterRoleBinding",
-                "roleRef": {**reference, "kind": "ClusterRole", "name": "covey-operator"},
-                "subjects": [subject],
-            },
-            {
-                **lease_role,
-                "kind": "RoleBinding",
-                "roleRef": {**reference, "kind": "Role", "name": "covey-lease"},
-                "subjects": [subject],
-            },
-        ]
-        self.server.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
-        token = self.server.kubectl("create", "token", "covey-operator", "-n", OPERATOR_NAMESPACE, "--duration=4h")
-        content = yaml.safe_load(self.server.kubeconfig.read_text())
-        content["users"][0]["user"] = {"token": token.strip()}
-        self.kubeconfig.write_text(yaml.safe_dump(content))
-
-    def start(self, **settings: str) -> OperatorProcess:
-        self._count += 1
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("COVEY_OPERATOR")},
-            "KUBECONFIG": str(self.kubeconfig),
-            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / part) for part in ("crds", "contracts", "operator")),
-            "COVEY_NAMESPACE": OPERATOR_NAMESPACE,
-            "COVEY_POD_NAME": f"operator-{self._count}",
-            "COVEY_TRAINER_IMAGE": "registry.example/covey-trainer:test",
-            "COVEY_METRICS_PORT": "0",
-            "COVEY_LEADER_ELECTION": "false",
-            "COVEY_CHAIN_POLL_SECONDS": "0.2",
-            "COVEY_PROGRESS_POLL_SECONDS": "0.2",
-            "COVEY_ERROR_RETRY_SECONDS": "2",
-            "COVEY_RESYNC_SECONDS": "30",
-            "COVEY_CLEANUP_SECONDS": "5",
-            **settings,
-        }
-        return OperatorProcess(environment, self.directory / f"operator-{self._count}.log")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from aiohttp import web
+from covey_dev.podstatus import running
 from covey_operator.kinds import (
     POD,
     SUBNET,
@@ -32,28 +33,6 @@ async def gone(cluster, kind, namespace, name):
         return await cluster.get(kind, namespace, name) is None
 
     await cluster.until(f"{kind.kind} {name} gone", check)
-
-
-def running(ip, containers, ready=True):
-    """Status of a pod that runs, as a kubelet would write it."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "phase": "Running",
-        "podIP": ip,
-        "podIPs": [{"ip": ip}],
-        "conditions": [{"type": "Ready", "status": str(ready), "lastTransitionTime": now}],
-        "containerStatuses": [
-            {
-                "name": name,
-                "image": "i",
-                "imageID": "i",
-                "ready": ready,
-                "restartCount": 0,
-                "state": {"running": {"startedAt": now}},
-            }
-            for name in containers
-        ],
-    }
 
 
 def ended(messages, exit_code):

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 import yaml
+from covey_dev.operator import LEASE_RULES, OPERATOR_NAMESPACE, RULES
 from covey_operator.kinds import POD, SUBNET, TASK
-from operator_rbac import LEASE_RULES, OPERATOR_NAMESPACE, RULES
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
-
-
-def listening_port(process, limit_seconds=20.0):
-    """The port that the operator says it serves metrics on."""
-    deadline = time.monotonic() + limit_seconds
-    while time.monotonic() < deadline:
-        found = re.search(r"metrics on port (\d+)", process.text())
-        if found:
-            return int(found[1])
-        assert process.running, process.text()
-        time.sleep(0.05)
-    raise AssertionError(process.text())
 
 
 def fetch(port, path):
@@ -44,7 +30,7 @@ async def ready(cluster, port):
 
 async def test_health_and_metrics(cluster, another_operator):
     with another_operator() as process:
-        port = listening_port(process)
+        port = process.port()
         await ready(cluster, port)
         assert fetch(port, "/healthz") == (200, "ok\n")
         status, text = fetch(port, "/metrics")
@@ -62,9 +48,9 @@ async def test_wrong_settings_are_named_and_end_the_process(another_operator):
 
 async def test_one_works_the_other_takes_over(cluster, another_operator):
     with another_operator(COVEY_LEADER_ELECTION="true") as first:
-        await ready(cluster, listening_port(first))
+        await ready(cluster, first.port())
         with another_operator(COVEY_LEADER_ELECTION="true") as second:
-            port = listening_port(second)
+            port = second.port()
             assert fetch(port, "/readyz")[0] == 200, "a standby is ready"
             assert "covey_operator_leader 0.0" in fetch(port, "/metrics")[1]
             first.kill()
@@ -80,7 +66,7 @@ async def test_an_operator_that_loses_its_lease_ends_at_once(cluster, another_op
     with another_operator(COVEY_LEADER_ELECTION="true") as process:
 
         async def leads():
-            return "covey_operator_leader 1.0" in fetch(listening_port(process), "/metrics")[1]
+            return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
 
         await cluster.until("it leads", leads, limit_seconds=25)
         patch = '{"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 600}}'

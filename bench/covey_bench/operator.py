@@ -1,0 +1,215 @@
+"""`make bench-operator`: one operator with a thousand tasks and ten thousand pods.
+
+The API server, the chain and the operator (a process of its own under its own ServiceAccount, with its default
+settings) are real. There are no nodes: the benchmark says of each pod that it runs. Tasks are FederatedTasks of the
+operator's own member; another member, which has no cluster, accepts each as soon as it sees it on chain.
+
+Most tasks are applied at once; the last ones come at one a second while all others run, and their times from apply to
+pods count. Then nothing happens for a while; then a standby takes over; then an operator starts anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from covey_dev.operator import OPERATOR_NAMESPACE
+from covey_operator.kinds import Object
+
+from covey_bench import operator_audit as audit
+from covey_bench import report
+from covey_bench.operator_chain import Partner
+from covey_bench.operator_site import NAMESPACE, Bench, Size, apply, site
+from covey_bench.operator_watch import Seen
+from covey_bench.report import Figure
+
+USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:covey-operator"
+QUIET_SECONDS = 5.0
+LOAD_LIMIT_SECONDS = 1200.0
+SAMPLE = "sample-"
+
+
+async def load(bench: Bench, operator: Seen) -> audit.Window:
+    """Apply all tasks but the sample, and wait until every pod runs."""
+    size, began = bench.size, time.time()
+    count = size.tasks - size.sample
+    for index in range(count):
+        await apply(bench, f"bulk-{index:04d}")
+    bench.say(f"{count:,} tasks were applied in {time.time() - began:.0f} s")
+
+    async def all_run() -> bool:
+        return bench.kubelet.running >= count * size.pods
+
+    await bench.until(f"{count * size.pods:,} pods of {count:,} tasks", all_run, LOAD_LIMIT_SECONDS)
+    loaded = audit.Window(began, time.time())
+    bench.say(f"all their pods run after {loaded.seconds:.0f} s")
+    await operator.until_quiet(QUIET_SECONDS, LOAD_LIMIT_SECONDS)
+    return loaded
+
+
+async def sample(bench: Bench, operator: Seen) -> None:
+    """Apply the sample at its pace, and wait until every pod runs and nothing more is written."""
+    size, began = bench.size, time.monotonic()
+    for index in range(size.sample):
+        await asyncio.sleep(max(0.0, began + index * size.pace_seconds - time.monotonic()))
+        await apply(bench, f"{SAMPLE}{index:04d}")
+
+    async def all_run() -> bool:
+        return bench.kubelet.running >= size.tasks * size.pods
+
+    await bench.until(f"pods of {size.sample} more tasks", all_run, LOAD_LIMIT_SECONDS)
+    await operator.until_quiet(QUIET_SECONDS, LOAD_LIMIT_SECONDS)
+    wrong = [task["metadata"]["name"] for task in await _tasks(bench) if task["status"]["phase"] != "Training"]
+    if wrong:
+        raise RuntimeError(f"{len(wrong)} tasks do not train, such as {wrong[0]}")
+    bench.say(f"{size.tasks:,} tasks with {size.tasks * size.pods:,} pods train")
+
+
+async def _tasks(bench: Bench) -> list[Object]:
+    return await bench.admin.tasks(NAMESPACE)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run has shown; times in seconds, memory in units of 10⁶ bytes."""
+
+    loaded: audit.Window
+    quiet: audit.Window
+    quiet_cpu: float
+    memory: float
+    peak: float
+    lease: float
+    takeover: float
+    startup: float
+
+
+async def measure(size: Size, say: Callable[[str], None]) -> tuple[list[Figure], dict[str, object]]:
+    """Everything in turn; returns the figures and what stands behind them."""
+    async with site(size, say) as (bench, server):
+        measured = await _run(bench)
+        requests = list(audit.requests(server.directory))
+        ids = {str(task["metadata"]["name"]): _task_id(task) for task in await _tasks(bench)}
+    at_rest, at_work = (audit.traffic(requests, USER, window) for window in (measured.quiet, measured.loaded))
+    times, stages = _latencies(size, bench.partner, requests, ids)
+    tasks, idle = f"{size.tasks}_tasks", "5min" if size.idle_seconds == 300 else f"{size.idle_seconds:g}s"
+    figures = [
+        *times,
+        Figure(f"rss_mb_{tasks}", measured.memory, "MB", 300.0 if size.full else None, "lower"),
+        Figure(f"rss_peak_mb_{tasks}", measured.peak, "MB"),
+        Figure(f"idle_writes_{idle}", at_rest.writes, "", 0.0, "lower"),
+        Figure(f"idle_lease_writes_{idle}", at_rest.lease_writes, ""),
+        Figure("idle_cpu_percent", 100 * measured.quiet_cpu / measured.quiet.seconds, "%"),
+        Figure("api_requests_per_second_idle", at_rest.per_second, "1/s"),
+        Figure("api_requests_per_second_loaded", at_work.per_second, "1/s"),
+        Figure("load_seconds", measured.loaded.seconds, "s"),
+        Figure(f"startup_seconds_{tasks}", measured.startup, "s"),
+        Figure("takeover_lease_seconds", measured.lease, "s"),
+        Figure("takeover_seconds", measured.takeover, "s", 20.0, "lower"),
+    ]
+    details: dict[str, object] = {
+        "size": vars(size),
+        "seconds after apply, median": stages,
+        "requests, loaded": dict(at_work.by_kind.most_common()),
+        "requests, idle": dict(at_rest.by_kind.most_common()),
+    }
+    return figures, details
+
+
+async def _run(bench: Bench) -> Measured:
+    size = bench.size
+    async with bench.operator(COVEY_LEADER_ELECTION="true") as first:
+        loaded = await load(bench, first)
+        await sample(bench, first)
+        bench.say(f"idle for {size.idle_seconds:g} s")
+        cpu, began = first.cpu_seconds(), time.time()
+        await asyncio.sleep(size.idle_seconds)
+        quiet, quiet_cpu = audit.Window(began, time.time()), first.cpu_seconds() - cpu
+        memory, peak = first.memory_mb()
+        async with bench.operator(COVEY_LEADER_ELECTION="true") as second:
+            await asyncio.sleep(2)  # it has seen whose the Lease is
+            killed = time.monotonic()
+            first.process.kill()
+            await bench.until("the Lease", second.leads, 60)
+            lease = time.monotonic() - killed
+            await bench.until("a pass of the standby", second.works, LOAD_LIMIT_SECONDS)
+            takeover = time.monotonic() - killed
+    bench.say(f"the standby had the Lease after {lease:.1f} s, and its first pass after {takeover:.1f} s")
+    began = time.monotonic()
+    async with bench.operator(COVEY_LEADER_ELECTION="false") as third:
+        await bench.until("a pass over all tasks", lambda: third.through(size.tasks), LOAD_LIMIT_SECONDS)
+        startup = time.monotonic() - began
+    bench.say(f"a new operator was through after {startup:.1f} s")
+    return Measured(loaded, quiet, quiet_cpu, memory, peak, lease, takeover, startup)
+
+
+def _latencies(
+    size: Size, partner: Partner, requests: list[audit.Request], ids: dict[str, bytes]
+) -> tuple[list[Figure], dict[str, float]]:
+    """Figures of the sample's times, and the medians of its stages."""
+    made = audit.applied_and_made(requests, size.pods)
+    times = {ids[name]: when for name, when in made.items() if name.startswith(SAMPLE)}
+    if len(times) != size.sample:
+        raise RuntimeError(f"the audit log has the pods of {len(times)} of {size.sample} tasks")
+    whole = [last - applied for applied, last in times.values()]
+    own = [last - partner.started[task_id] for task_id, (_, last) in times.items()]
+    seen = {"published": partner.published, "accepted by the other": partner.accepted, "started": partner.started}
+    stages = {stage: [at[task_id] - applied for task_id, (applied, _) in times.items()] for stage, at in seen.items()}
+    figures = [
+        Figure("apply_to_pods_p50_s", _quantile(whole, 0.5), "s"),
+        Figure("apply_to_pods_p99_s", _quantile(whole, 0.99), "s", 2.0, "lower"),
+        Figure("started_to_pods_p50_s", _quantile(own, 0.5), "s"),
+        Figure("started_to_pods_p99_s", _quantile(own, 0.99), "s"),
+    ]
+    return figures, {stage: round(statistics.median(took), 3) for stage, took in {**stages, "pods": whole}.items()}
+
+
+def _task_id(task: Object) -> bytes:
+    return bytes.fromhex(task["status"]["taskId"][2:])
+
+
+def _quantile(values: list[float], share: float) -> float:
+    """The smallest value that `share` of the values do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def main() -> int:
+    """Measure, print, write; 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=Size.tasks)
+    parser.add_argument("--pods", type=int, default=Size.pods, help="of each task")
+    parser.add_argument("--sample", type=int, help="tasks that come one a second (a tenth)")
+    parser.add_argument("--idle", type=float, default=Size.idle_seconds, metavar="SECONDS")
+    asked = parser.parse_args()
+    sample_size = asked.sample if asked.sample is not None else max(1, asked.tasks // 10)
+    size = Size(asked.tasks, asked.pods, sample_size, idle_seconds=asked.idle)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
+
+    try:
+        figures, details = asyncio.run(_interruptible(size, say))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    report.show(f"operator, {size.tasks:,} tasks, {size.tasks * size.pods:,} pods", figures)
+    print(f"written: {report.write('operator', figures, details=details).relative_to(report.OUT.parents[1])}")
+    return int(any(figure.met is False for figure in figures))
+
+
+async def _interruptible(size: Size, say: Callable[[str], None]) -> tuple[list[Figure], dict[str, object]]:
+    """SIGTERM ends everything as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await measure(size, say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
