@@ -15,13 +15,15 @@ from covey_demo.story import Stage
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 TASK = "away"
-ROUNDS = 250  # two members play some of them in a second, and the third needs half a minute to come back
+ROUNDS = 150  # two members play one or two in a second, and the third needs half a minute to come back
 
 
 @pytest.fixture
 def task_id(stage: Stage, make_task: Callable[..., dict[str, Any]]) -> Iterator[str]:
     task = make_task(TASK)
     task["spec"]["rounds"] |= {"count": ROUNDS, "deadline": "20s", "answerWindow": "20s", "settleEvery": 50}
+    # Most of these rounds come when there is nothing left to learn; who judges then judges noise.
+    task["spec"]["incentives"] = {"epochRounds": 1000}
     yield story.publish(stage, task)
     for cluster in stage.clusters.values():
         mine = [each["metadata"]["name"] for each in cluster.objects("ft") if each["metadata"]["name"].startswith(TASK)]
@@ -57,4 +59,3 @@ def test_two_go_on_without_the_third_which_comes_back(stage: Stage, task_id: str
     tasks = story.follow(stage, task_id, 900)
     books = asyncio.run(ledger.books(stage.state, bytes.fromhex(task_id[2:])))
     assert outcome.check(stage, tasks, books)
-    assert not books.accounts[MANUAL.name].slashed, "absence costs no stake"
