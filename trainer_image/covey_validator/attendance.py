@@ -83,7 +83,7 @@ class Attendance:
             _log.warning("epoch %d begins with %s", number, ", ".join(sorted(ended.active)))
             self._loop.enter(began)
             self._show()
-        if self._should_answer(state):
+        if self._should_answer(state) and not await self._is_removed(chain):
             await self._answer(wallet, state.epoch + 1)
         elif state.call is not None and state.call.closes_at is not None:
             await self._close(wallet, state.call, state.call.closes_at)
@@ -97,12 +97,21 @@ class Attendance:
     def _should_answer(self, state: RollCallState) -> bool:
         node, since = self._node, self._node.roll.began[-1].in_round if self._node.roll.began else 0
         answered = state.call.answers if state.call else {}
-        if node.site not in node.history.book.active:
-            return False  # removed: the contract takes no answer from us, and nobody waits for it
         if node.roll.left == state.epoch + 1:
             return node.site not in answered  # signed before a crash or an outage
         patience = node.task.answer_window_seconds
         return must_answer(state, node.site, self._loop.waited_seconds, patience, self._loop.round - since)
+
+    async def _is_removed(self, chain: Chain) -> bool:
+        """Whether the contract takes no answer from us any more.
+
+        Until a result with our removal is settled it does, and the others may need it: till then we count in the
+        majority that a call asks for.
+        """
+        if self._node.site in self._node.history.book.active:
+            return False
+        penalty = await chain.penalty_of(self._node.task.task_id, self._node.site)
+        return penalty is not None and penalty.removed
 
     async def _answer(self, wallet: Wallet, epoch: int) -> None:
         node = self._node

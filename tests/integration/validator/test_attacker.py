@@ -99,6 +99,29 @@ async def an_auditor_finds_the_same(task: Consortium, attacker: Site) -> None:
     assert "signed by no more than 2/3" in await asyncio.to_thread(verify)
 
 
+async def test_a_removed_member_helps_to_call_the_roll_until_the_chain_knows(convene: Convene):
+    rounds = {"count": 40, "deadline": "5s", "answerWindow": "5s", "settleEvery": 100, "minUpdates": 1}
+    task = await convene(3, rounds=rounds, incentives={"epochRounds": 1}, aggregation={"outerLearningRate": "0.2"})
+    *honest, attacker = task.sites
+    for site in honest:
+        site.drive(NumericDriver(site.directory / "shared", site.index, seconds=lambda _round: 0.2))
+    noise = NumericDriver(attacker.directory / "shared", attacker.index, noise=True, lies_for=attacker.owner)
+    attacker.drive(noise)
+    await task.start()
+    await attacker.reaches(2)
+    await attacker.shows("standing", lambda standing: standing is not None and standing["removed"], 120)
+    stays, goes = honest
+    await goes.kill()
+    reached = stays.certified()
+    await stays.shows("suspended", lambda away: goes.owner in away, 120)
+    await stays.reaches(reached + 2)
+    await goes.start()
+    await task.all_succeed(300)
+    penalty = await task.chain.penalty_of(task.task_id, attacker.owner)
+    assert penalty is not None
+    assert penalty.removed
+
+
 async def test_with_an_auditor_what_is_held_waits_for_its_word(convene: Convene, tmp_path: Path):
     auditor = signing.new_key()
     terms = {"epochRounds": 1, "auditor": signing.address_of(auditor), "appealWindow": "1h"}
