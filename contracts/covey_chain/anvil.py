@@ -74,6 +74,7 @@ def anvil(
     port: int | None = None,
     block_seconds: int | None = None,
     tick_seconds: int | None = None,
+    free_gas: bool = False,
 ) -> Iterator[Node]:
     """Run anvil until the block ends.
 
@@ -83,6 +84,7 @@ def anvil(
         block_seconds: time between blocks; None mines every transaction at once.
         tick_seconds: mines a block this often as well, so that the chain's clock goes on when nobody sends anything:
             the end of a roll call waits for it.
+        free_gas: whether transactions cost nothing, as on the chain of a consortium.
 
     Raises:
         AnvilMissingError: there is no anvil on this machine.
@@ -95,6 +97,8 @@ def anvil(
         command += ["--block-time", str(block_seconds)]
     elif tick_seconds:
         command += ["--mixed-mining", "--block-time", str(tick_seconds)]
+    if free_gas:
+        command += ["--base-fee", "0", "--gas-price", "0", "--disable-min-priority-fee"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     url = f"http://{host}:{chosen}"
     try:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
+from collections.abc import Iterator
 
 import pytest
 from covey_chain import signing
-from covey_chain.anvil import CHAIN_ID, FUNDED_KEYS, Node, binary, free_port
+from covey_chain.anvil import Node, anvil
 from covey_chain.client import Chain
 from covey_chain.deploy import deploy_all, mint
 from covey_chain.wallet import Wallet
-from lab import CONSORTIUM, TOKEN, Lab, until
+from lab import CONSORTIUM, TOKEN, Lab
 
 pytestmark = pytest.mark.chain
 
 
 @pytest.fixture
-async def free() -> object:
-    port = free_port()
-    command = [binary(), "--port", str(port), "--base-fee", "0", "--gas-price", "0", "--disable-min-priority-fee"]
-    process = subprocess.Popen([*command, "--chain-id", str(CHAIN_ID), "--silent"])  # noqa: ASYNC220
-    yield Node(f"http://127.0.0.1:{port}", CHAIN_ID, FUNDED_KEYS, process.pid)
-    process.terminate()
-    process.wait(10)
+def free() -> Iterator[Node]:
+    with anvil(free_gas=True) as running:
+        yield running
 
 
 async def test_an_account_without_a_coin_takes_part(free: Node) -> None:
     key = "0x" + signing.new_key().hex()
-
-    async def up() -> bool:
-        try:
-            await deploy_all(free.url, free.keys[0])
-        except Exception:
-            return False
-        return True
-
-    await until(up)
     made = await deploy_all(free.url, key)
     await mint(free.url, key, made.token, signing.address_of(signing.private_key(key)), 1000 * TOKEN)
     chain = await Chain.connect(free.url, free.chain_id, made.settlement)
