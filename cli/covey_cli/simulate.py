@@ -186,7 +186,7 @@ class _Simulation:
             accept_by=accept_by,
             deadline=accept_by + _TASK_SECONDS,
             answer_window=duration_seconds(spec.rounds.answer_window),
-            appeal_window=duration_seconds(spec.incentives.appeal_window) if spec.incentives.auditor else 0,
+            appeal_window=spec.incentives.appeal_window_seconds,
             auditor=spec.incentives.auditor or ZERO_ADDRESS,
             # The seed decides the task id, and that the split into training and holdout.
             salt=keccak(text=f"{self.task.name}/{self.seed}"),

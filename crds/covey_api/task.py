@@ -29,6 +29,7 @@ from covey_api.base import (
     Text,
     list_map,
 )
+from covey_api.quantity import duration_seconds
 from covey_api.status import Condition
 
 
@@ -261,6 +262,11 @@ class IncentivesSpec(ApiModel):
         AppealWindow,
         Field(description="How long after the last result members may appeal, and the auditor may answer."),
     ] = "168h"
+
+    @property
+    def appeal_window_seconds(self) -> int:
+        """As the contract has it: 0 without an auditor."""
+        return duration_seconds(self.appeal_window) if self.auditor else 0
 
 
 class Decision(StrEnum):

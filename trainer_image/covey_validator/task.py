@@ -22,7 +22,7 @@ from covey_chain.types import Participant, PublishedTask, Role, TaskStatus
 from covey_exchange.codec import DENSE, DGC, SPARSELOCO, CodecSpec
 from covey_exchange.envelope import Peer
 from covey_exchange.seed import task_seed
-from eth_utils import keccak
+from eth_utils import keccak, to_checksum_address
 
 from covey_validator.errors import TaskFailed
 from covey_validator.incentives.book import Book
@@ -103,11 +103,9 @@ class Task(ApiModel):
         except TermsError as error:
             raise TaskFailed(Reason.INVALID_SPEC, str(error), user_error=True) from error
         incentives = task.terms.incentives
-        window = duration_seconds(incentives.appeal_window) if incentives.auditor else 0
-        if (published.auditor, published.appeal_window) != (incentives.auditor, window):
-            text = (
-                "the auditor and the appeal window on chain are not those of the terms; do not take part in this task"
-            )
+        auditor = to_checksum_address(incentives.auditor) if incentives.auditor else None
+        if (published.auditor, published.appeal_window) != (auditor, incentives.appeal_window_seconds):
+            text = "auditor and appeal window on chain are not those of the terms; do not take part in this task"
             raise TaskFailed(Reason.INVALID_SPEC, text, user_error=True)
         if not task.trainers or not task.validators:
             raise TaskFailed(

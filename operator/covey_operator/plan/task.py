@@ -141,7 +141,7 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             accept_by=int(accept_by.timestamp()),
             deadline=min(int(accept_by.timestamp()) + longest, latest),
             answer_window=duration_seconds(spec.rounds.answer_window),
-            appeal_window=duration_seconds(spec.incentives.appeal_window) if spec.incentives.auditor else 0,
+            appeal_window=spec.incentives.appeal_window_seconds,
             auditor=spec.incentives.auditor,
             salt=names.salt(draft.task.uid),
         )

@@ -38,6 +38,16 @@ def test_a_task_needs_trainers_and_validators(roles: Role):
     assert failed.value.reason == "NotEnoughMembers"
 
 
+def test_an_auditor_counts_only_if_chain_and_terms_name_the_same():
+    spec = terms(incentives={"auditor": C.lower(), "appealWindow": "1h"})
+    assert Task.of(published(spec, auditor=C, appeal_window=3600), participants(), DOMAIN).rule.appeal_rounds > 0
+    for other in ({"auditor": B, "appeal_window": 3600}, {"auditor": C, "appeal_window": 60}, {}):
+        with pytest.raises(TaskFailed, match="auditor"):
+            Task.of(published(spec, **other), participants(), DOMAIN)
+    with pytest.raises(TaskFailed, match="auditor"):
+        Task.of(published(auditor=C, appeal_window=3600), participants(), DOMAIN)
+
+
 def test_a_task_survives_its_json():
     assert Task.model_validate_json(task().model_dump_json(by_alias=True)) == task()
 

@@ -95,7 +95,7 @@ def close_epoch(
 
     Args:
         state: after the epoch before.
-        rounds: certified facts of its rounds, `rule.epoch_rounds` of them (fewer in a task's last epoch).
+        rounds: certified facts of its rounds, `rule.epoch_rounds` of them.
         gram: inner products of all that the sites have made of the model since the task began (`Movement.gram`).
         findings: member -> evidence of all epochs, this one included, where an appeal has any.
 
