@@ -129,9 +129,18 @@ class ApiServer:
         cache = f"--cache-dir={self.directory}/kubectl"
         return run(golang.kube() / "kubectl", f"--kubeconfig={self.kubeconfig}", cache, *arguments, stdin=stdin)
 
-    def audit(self) -> list[dict[str, object]]:
-        """The audit events until now, oldest first (audit.k8s.io/v1 Event, level Metadata)."""
-        return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+    def audit_size(self) -> int:
+        """Where the audit log ends now, in bytes."""
+        return self.audit_log.stat().st_size
+
+    def audit(self, start: int = 0) -> list[dict[str, object]]:
+        """The audit events from byte `start` of the log on, oldest first (audit.k8s.io/v1 Event, level Metadata).
+
+        Late in a long run the whole log takes seconds to parse; who waits for something reads what is new.
+        """
+        with self.audit_log.open("rb") as log:
+            log.seek(start)
+            return [json.loads(line) for line in log if line.endswith(b"\n")]
 
     def _pid_files(self) -> list[Path]:
         return sorted(self.directory.glob("run/*.pid"))

@@ -111,6 +111,7 @@ class ControlPlane:
             command.append("--endpoint-reconciler-type=none")
         if self.audit_log and self.audit_policy:
             command += [f"--audit-log-path={self.audit_log}", f"--audit-policy-file={self.audit_policy}"]
+            command.append("--audit-log-maxsize=10240")  # MiB: a log that rotates in the middle of a test loses events
         return command
 
     def controllers(self, kubeconfig: Path, port: int = 10257) -> list[str]:

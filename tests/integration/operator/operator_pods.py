@@ -73,9 +73,11 @@ async def validator_at(ip, answer):
     app.add_routes([web.get("/status", status)])
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, ip, 9464).start()
-    yield
-    await runner.cleanup()
+    try:
+        await web.TCPSite(runner, ip, 9464).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def start_pods(cluster, namespace, task, ip):

@@ -7,6 +7,7 @@ import random
 from itertools import cycle
 
 import pytest
+from audited import at_rest, writes_of_the_operator
 from covey_operator.kinds import POD, SUBNET, TASK
 from faulty_api import (
     BROKEN,
@@ -167,19 +168,12 @@ async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server
         cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
         await head_of(cluster, site)
         await paid_once(cluster, site)
-        await asyncio.sleep(2)  # the last blocks and events settle
-        seen = len(api_server.audit())
+        await at_rest(api_server, {site.namespace})
+        seen = api_server.audit_size()
         for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
             cluster.patch(kind, site.namespace, name, {"metadata": {"annotations": {"test/wake": "1"}}})
         await asyncio.sleep(3)
-        written = [
-            (event["verb"], event["requestURI"])
-            for event in api_server.audit()[seen:]
-            if "covey-operator" in event["user"]["username"]
-            and (event.get("objectRef") or {}).get("namespace") == site.namespace
-            and event["verb"] not in ("get", "list", "watch")
-        ]
-        assert written == [], "they do not fight"
+        assert writes_of_the_operator(api_server.audit(seen), {site.namespace}) == [], "they do not fight"
         for process in (first, second):
             assert process.running, process.text()[-5000:]
             assert "Traceback" not in process.text(), process.text()[-5000:]

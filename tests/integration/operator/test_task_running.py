@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from audited import at_rest, writes_of_the_operator
 from backends import BOTH
 from covey_chain.client import Chain
 from covey_chain.merkle import RewardTree
@@ -27,24 +28,6 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures(
 RESULT_HASH = "0x" + "ab" * 32
 
 
-READS = ("get", "list", "watch")
-
-
-async def at_rest(api_server):
-    """Wait until the chain's last block and the last event have settled: two seconds in which nothing is written."""
-    quiet_since = seen = 0
-    async with asyncio.timeout(60):
-        while quiet_since < 4:
-            await asyncio.sleep(0.5)
-            events = api_server.audit()
-            new, seen = events[seen:], len(events)
-            wrote = any(
-                e["verb"] not in READS and "covey-operator" in e["user"]["username"] and "leases" not in e["requestURI"]
-                for e in new
-            )
-            quiet_since = 0 if wrote else quiet_since + 1
-
-
 @BOTH
 async def test_a_pass_without_change_writes_nothing(cluster, two_sites, operator, api_server, backend):
     planner, _ = two_sites
@@ -56,21 +39,16 @@ async def test_a_pass_without_change_writes_nothing(cluster, two_sites, operator
             await cluster.condition(TASK, site.namespace, "wdbc", "Training", "RoundsRunning", "True")
             await cluster.condition(SUBNET, site.namespace, "eu", "ExchangeReachable", "AsExpected", "True")
         sites = {site.namespace for site in two_sites}
-        await at_rest(api_server)
-        seen = len(api_server.audit())
+        await at_rest(api_server, sites)
+        seen = api_server.audit_size()
         for site in two_sites:  # wakes both objects; the annotation itself is the only write
             for kind, name in ((TASK, "wdbc"), (SUBNET, "eu")):
                 cluster.patch(kind, site.namespace, name, {"metadata": {"annotations": {"test/wake": "1"}}})
         await asyncio.sleep(3)
-        requests = [
-            event
-            for event in api_server.audit()[seen:]
-            if "covey-operator" in event["user"]["username"]
-            and (event.get("objectRef") or {}).get("namespace") in sites
-        ]
-    assert [event for event in requests if event["verb"] == "get"], "passes were run"
-    written = [event for event in requests if event["verb"] not in READS]
-    assert [(event["verb"], event["requestURI"]) for event in written] == []
+        events = api_server.audit(seen)
+    read = [e for e in events if e["verb"] == "get" and "covey-operator" in e["user"]["username"]]
+    assert [e for e in read if (e.get("objectRef") or {}).get("namespace") in sites], "passes were run"
+    assert writes_of_the_operator(events, sites) == []
 
 
 async def test_the_status_comes_back_when_it_is_deleted(cluster, two_sites):
