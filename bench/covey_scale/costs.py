@@ -17,11 +17,11 @@ class Costs:
     Attributes:
         copy: to send one copy of a signed message to one peer, or to receive one (each takes as long).
         verify, sign: of one signature.
-        bulk: to send or to receive a byte of an update, TLS and SHA-256 included.
+        bulk: to send or to receive a byte of an update, TLS and BLAKE3 included.
         encode, decode: of one update, for each parameter.
         add: to merge one update, for each parameter; sparse updates are scattered.
         step: of a merge beyond the updates (the model is copied), for each parameter.
-        digest: SHA-256 of a model, for each parameter.
+        digest: BLAKE3 of a model, for each parameter.
         write: to hand a model to the workers in a file, for each parameter.
         evaluate: loss of a model on the holdout, for each parameter.
     """

@@ -352,7 +352,7 @@ class Phase(StrEnum):
 class ModelStatus(ApiModel):
     """The finished model."""
 
-    digest: Annotated[Hash, Field(description="SHA-256 of names, shapes and float32 values in sorted order.")]
+    digest: Annotated[Hash, Field(description="BLAKE3 of names, shapes and float32 values in sorted order.")]
     location: Annotated[Text, Field(description="Where it lies: claim/path.")]
 
 

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -117,15 +118,15 @@ class Manifest:
 
 
 def model_digest(parameters: Mapping[str, Array]) -> bytes:
-    """The digest of a model that goes on chain: SHA-256 over sorted (name, shape, little-endian float32 bytes).
+    """The digest of a model that goes on chain: BLAKE3 over sorted (name, shape, little-endian float32 bytes).
 
     Raises:
         ManifestError: a tensor is not float32 or has no valid name or shape.
     """
     manifest = Manifest.from_arrays(parameters)
     manifest.check(parameters)
-    digest = hashlib.sha256()
+    digest = blake3()
     for tensor in manifest:
         digest.update(tensor.header())
-        digest.update(np.ascontiguousarray(parameters[tensor.name], dtype="<f4").data)
+        digest.update(np.ascontiguousarray(parameters[tensor.name], dtype="<f4").reshape(-1).view(np.uint8).data)
     return digest.digest()

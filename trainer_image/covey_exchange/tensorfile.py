@@ -7,7 +7,6 @@ format is the library's own (huggingface/safetensors): the length of the header,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -49,13 +49,13 @@ def write(path: Path, arrays: Tensors, metadata: Mapping[str, str] | None = None
         hashed: whether the digest is wanted.
 
     Returns:
-        SHA-256 of the file, 32 bytes; empty if it is not wanted.
+        BLAKE3 of the file, 32 bytes; empty if it is not wanted.
 
     Raises:
         OSError: the file cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    digest = hashlib.sha256()
+    digest = blake3()
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         for piece in _pieces(arrays, metadata):
             if hashed:
@@ -102,12 +102,12 @@ def read_from(
         hashed: whether the digest is wanted.
 
     Returns:
-        Name -> array, all of one buffer that can be written to; metadata; SHA-256, empty if it is not wanted.
+        Name -> array, all of one buffer that can be written to; metadata; BLAKE3, empty if it is not wanted.
 
     Raises:
         TensorFileInvalid: shorter than `size`, not safetensors, or with types that NumPy does not have.
     """
-    digest = hashlib.sha256()
+    digest = blake3()
 
     def take(count: int) -> NDArray[np.uint8]:
         found = np.empty(count, dtype=np.uint8)

@@ -30,7 +30,7 @@ class Models:
         Raises:
             HandoverError: files that cannot be used, or that do not fit the model or each other.
         """
-        names = [tensors.sha256 for tensors in (whole, *patches)]
+        names = [tensors.digest for tensors in (whole, *patches)]
         if self._held is not None and names[: len(self._held[0])] == self._held[0]:
             known, model = self._held
         else:

@@ -43,7 +43,7 @@ class Handover:
         if last is not None and last != path:
             last.unlink(missing_ok=True)
         self._written[kind] = path
-        return Tensors(file=path.name, sha256=digest)
+        return Tensors(file=path.name, digest=digest)
 
     def read(self, tensors: Tensors) -> Parameters:
         """Load a parameter set that the validator wrote.
@@ -73,7 +73,7 @@ class Handover:
             raise HandoverError(f'"{tensors.file}" cannot be read: {error.strerror}.', _REMEDY) from error
         except TensorFileInvalid as error:
             raise HandoverError(f'"{tensors.file}" is not a safetensors file: {error}.', _REMEDY) from error
-        if digest != tensors.sha256:
+        if digest != tensors.digest:
             raise HandoverError(f'"{tensors.file}" has not the announced content.', _REMEDY)
         return dict(arrays)
 

@@ -79,7 +79,7 @@ class SharedDirectory:
         """A parameter set of the driver, read once and checked before use.
 
         Raises:
-            TensorsInvalid: no plain file name, no such file, too large, another SHA-256, or as `parse`.
+            TensorsInvalid: no plain file name, no such file, too large, another digest, or as `parse`.
         """
         name = tensors.file
         if name != Path(name).name or name in ("", ".", ".."):
@@ -96,8 +96,8 @@ class SharedDirectory:
             raise TensorsInvalid(f'"{name}" cannot be read: {error.strerror}') from error
         except TensorFileInvalid as error:
             raise TensorsInvalid(f"{name}: {error}") from error
-        if digest != tensors.sha256:
-            raise TensorsInvalid(f'"{name}" does not have the SHA-256 that was announced')
+        if digest != tensors.digest:
+            raise TensorsInvalid(f'"{name}" does not have the BLAKE3 digest that was announced')
         return _checked(arrays, manifest, name)
 
     def write(self, round_number: int, label: str, arrays: Patch) -> Tensors:
@@ -143,7 +143,7 @@ class SharedDirectory:
         temporary = self._path / f".{name}.new"
         digest = tensorfile.write(temporary, arrays, hashed=True)
         temporary.replace(self._path / name)  # whole or not at all, but not synced: a restart writes it anew
-        return Tensors(file=name, sha256=digest)
+        return Tensors(file=name, digest=digest)
 
 
 def write_file(path: Path, parameters: Mapping[str, Array]) -> None:

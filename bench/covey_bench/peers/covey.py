@@ -6,7 +6,6 @@ python -m covey_bench.peers.covey NAME CODEC ROUNDS FOLDER     in place 0 of the
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -16,10 +15,10 @@ from covey_api.terms import TaskTerms
 from covey_chain.anvil import anvil
 from covey_consortium.convene import convene
 from covey_consortium.member import Member
+from covey_exchange import tensorfile
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
 from eth_utils.crypto import keccak
-from safetensors.numpy import save_file
 
 from covey_bench.peers import payload
 from covey_bench.peers.trial import SITES, Rounds, Trial
@@ -102,9 +101,7 @@ class Driver:
 
     def _put(self, name: str, arrays: payload.Arrays) -> wire.Tensors:
         path = self._shared / f"driver-{name}"
-        save_file(arrays, path)
-        with path.open("rb") as file:
-            return wire.Tensors(file=path.name, sha256=hashlib.file_digest(file, "sha256").digest())
+        return wire.Tensors(file=path.name, digest=tensorfile.write(path, arrays, hashed=True))
 
 
 async def _play(name: str, codec: str, rounds: int, folder: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import grpc
 import numpy as np
+from blake3 import blake3
 from covey_exchange import patch
 from covey_exchange.manifest import Array
 from covey_exchange.proto import driver_pb2 as wire
@@ -131,11 +131,11 @@ class NumericDriver:
 
     def _load(self, tensors: wire.Tensors) -> dict[str, Array]:
         data = (self._shared / tensors.file).read_bytes()
-        assert hashlib.sha256(data).digest() == tensors.sha256
+        assert blake3(data).digest() == tensors.digest
         found: dict[str, Array] = load(data)
         return found
 
     def _put(self, name: str, weight: Array) -> wire.Tensors:
         data = save({"weight": weight})
         (self._shared / name).write_bytes(data)
-        return wire.Tensors(file=name, sha256=hashlib.sha256(data).digest())
+        return wire.Tensors(file=name, digest=blake3(data).digest())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
+from blake3 import blake3
 from covey_exchange import segments
 from covey_exchange.segments import SEGMENT_BYTES
 from hypothesis import given
@@ -16,7 +15,8 @@ def rfc_root(leaf_hashes: list[bytes]) -> bytes:
     if len(leaf_hashes) == 1:
         return leaf_hashes[0]
     k = 1 << ((len(leaf_hashes) - 1).bit_length() - 1)
-    return hashlib.sha256(b"\x01" + rfc_root(leaf_hashes[:k]) + rfc_root(leaf_hashes[k:])).digest()
+    both = rfc_root(leaf_hashes[:k]) + rfc_root(leaf_hashes[k:])
+    return blake3(both, derive_key_context="covey.dev v1alpha1 update segments").digest()
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40))

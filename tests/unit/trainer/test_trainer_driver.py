@@ -14,6 +14,7 @@ from threading import Event, Thread
 import grpc
 import numpy as np
 import pytest
+from blake3 import blake3
 from covey_api.task import TaskSpec
 from covey_api.terms import TaskTerms
 from covey_exchange.proto import driver_pb2 as wire
@@ -119,7 +120,7 @@ def initialise() -> wire.Work:
 
 def stored(directory: Path, name: str, parameters: Parameters) -> wire.Tensors:
     save_file(dict(parameters), directory / name)
-    return wire.Tensors(file=name, sha256=hashlib.sha256((directory / name).read_bytes()).digest())
+    return wire.Tensors(file=name, digest=blake3((directory / name).read_bytes()).digest())
 
 
 def train(directory: Path, round_number: int, parameters: Parameters = BASE) -> wire.Work:
@@ -134,7 +135,7 @@ def test_a_round_is_trained_evaluated_and_reported(settings: DriverSettings, ini
 
     def trained(report: wire.Report) -> wire.Work:
         deltas.append(load_file(shared / report.trained.delta.file))
-        assert hashlib.sha256((shared / report.trained.delta.file).read_bytes()).digest() == report.trained.delta.sha256
+        assert blake3((shared / report.trained.delta.file).read_bytes()).digest() == report.trained.delta.digest
         candidates = [
             wire.Candidate(label=label, parameters=stored(shared, label, {"w": np.full(2, value, np.float32)}))
             for label, value in (("base", 1), ("candidate", 3))
@@ -165,7 +166,7 @@ def test_a_candidate_can_be_a_patch_of_an_earlier_one(settings: DriverSettings, 
         whole = wire.Candidate(label="candidate", parameters=stored(shared, "whole", {"w": np.full(2, 3, np.float32)}))
         changes = {"indices/w": np.array([1]), "values/w": np.array([5], np.float32)}
         save_file(changes, shared / "changes")
-        file = wire.Tensors(file="changes", sha256=hashlib.sha256((shared / "changes").read_bytes()).digest())
+        file = wire.Tensors(file="changes", digest=blake3((shared / "changes").read_bytes()).digest())
         part = wire.Candidate(label="without", parameters=file, differs_from=differs_from)
         return wire.Work(evaluate=wire.Evaluate(round=1, candidates=[whole, part]))
 
@@ -297,7 +298,7 @@ def test_a_failure_is_told_to_the_validator_with_its_remedy(settings: DriverSett
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda base: base.MergeFrom(wire.Tensors(sha256=b"\0" * 32)), "announced content"),
+        (lambda base: base.MergeFrom(wire.Tensors(digest=b"\0" * 32)), "announced content"),
         (lambda base: base.MergeFrom(wire.Tensors(file="missing")), "cannot be read"),
         (lambda base: base.MergeFrom(wire.Tensors(file="../base-1")), "plain file name"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from blake3 import blake3
 from covey_exchange import patch
 from covey_exchange.codec import Sparse
 from covey_exchange.manifest import Array
@@ -40,7 +40,7 @@ class Client:
     def put(self, name: str, parameters: dict[str, Array]) -> wire.Tensors:
         data = save(parameters)
         (self.shared / name).write_bytes(data)
-        return wire.Tensors(file=name, sha256=hashlib.sha256(data).digest())
+        return wire.Tensors(file=name, digest=blake3(data).digest())
 
     async def join(self) -> None:
         await self.say(HELLO)
@@ -150,19 +150,19 @@ async def test_a_failure_of_the_program_reaches_the_validator(tmp_path: Path):
 
 
 def bad_sha(client: Client) -> wire.Tensors:
-    return wire.Tensors(file=client.put("driver-bad", model()).file, sha256=bytes(32))
+    return wire.Tensors(file=client.put("driver-bad", model()).file, digest=bytes(32))
 
 
 def outside(client: Client) -> wire.Tensors:
     data = save(model())
     (client.shared.parent / "outside").write_bytes(data)
-    return wire.Tensors(file="../outside", sha256=hashlib.sha256(data).digest())
+    return wire.Tensors(file="../outside", digest=blake3(data).digest())
 
 
 def link(client: Client) -> wire.Tensors:
     files = client.put("driver-real", model())
     (client.shared / "driver-link").symlink_to(client.shared / "driver-real")
-    return wire.Tensors(file="driver-link", sha256=files.sha256)
+    return wire.Tensors(file="driver-link", digest=files.digest)
 
 
 def not_a_number(client: Client) -> wire.Tensors:
@@ -179,19 +179,19 @@ def doubles(client: Client) -> wire.Tensors:
 
 def garbage(client: Client) -> wire.Tensors:
     (client.shared / "driver-garbage").write_bytes(b"\x80\x04pickle")
-    return wire.Tensors(file="driver-garbage", sha256=hashlib.sha256(b"\x80\x04pickle").digest())
+    return wire.Tensors(file="driver-garbage", digest=blake3(b"\x80\x04pickle").digest())
 
 
 def huge(client: Client) -> wire.Tensors:
     data = b"\0" * (tensors.bytes_limit(MANIFEST) + 1)
     (client.shared / "driver-huge").write_bytes(data)
-    return wire.Tensors(file="driver-huge", sha256=hashlib.sha256(data).digest())
+    return wire.Tensors(file="driver-huge", digest=blake3(data).digest())
 
 
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (bad_sha, "SHA-256"),
+        (bad_sha, "BLAKE3"),
         (outside, "plain file name"),
         (link, "cannot be read"),
         (not_a_number, 'tensor "bias" has NaN'),
@@ -199,7 +199,7 @@ def huge(client: Client) -> wire.Tensors:
         (doubles, "float64"),
         (garbage, "driver-garbage"),
         (huge, "more than"),
-        (lambda _client: wire.Tensors(file="driver-none", sha256=bytes(32)), "No such file"),
+        (lambda _client: wire.Tensors(file="driver-none", digest=bytes(32)), "No such file"),
     ],
 )
 async def test_tensors_are_checked_before_use(tmp_path: Path, make: object, word: str):
