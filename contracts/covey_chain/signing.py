@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 
 from eth_abi import encode
 from eth_account import Account
@@ -87,6 +87,7 @@ def struct_hash(value: Statement) -> bytes:
     return bytes(keccak(encode(["bytes32", *_TYPES[kind]], [_type_hash(kind), *members])))
 
 
+@lru_cache(maxsize=1024)  # who gets a message needs it to find the signer, and to name the message
 def digest(domain: Domain, value: Statement) -> bytes:
     """The 32 bytes that are signed."""
     return keccak(b"\x19\x01" + _separator(domain) + struct_hash(value))

@@ -145,8 +145,8 @@ class RoundMerge:
             if parts is None:
                 found[name] = self._dense(value, [update[name] for site, update in self._updates if site != left_out])
             else:
-                values = self._stepper.without(_flat(value), parts, number, self._count, self._rate)
-                found[name] = Sparse(parts.indices[parts.of_one(number)], values, value.shape)
+                own = parts.of_one(number)
+                found[name] = Sparse(parts.indices[own], self._without[name][own], value.shape)
         return found
 
     @cached_property
@@ -157,6 +157,15 @@ class RoundMerge:
             sparse = _sparse([update[name] for _, update in self._updates])
             found[name] = None if sparse is None else Parts.of(sparse)
         return found
+
+    @cached_property
+    def _without(self) -> dict[str, Array]:
+        """Of tensors of which all sites sent some elements: what each of these is without the site's part."""
+        return {
+            name: self._stepper.without(_flat(self._base[name]), parts, self._count, self._rate)
+            for name, parts in self._parts.items()
+            if parts is not None
+        }
 
     @cached_property
     def _stepped(self) -> tuple[dict[str, Array], Update]:

@@ -58,8 +58,8 @@ class Stepper(Protocol):
         """The tensor after the step, and the elements that updates have, ascending."""
         ...
 
-    def without(self, tensor: Array, parts: Parts, left_out: int, count: np.float32, rate: np.float32) -> Array:
-        """The elements that one update has, after the step without it."""
+    def without(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Array:
+        """For each element of each update, in the order of the parts: what it is after the step without that update."""
         ...
 
 
@@ -75,10 +75,14 @@ class NumPy:
         stepped[positions] = _stepped(tensor, positions, parts, range(len(parts.starts) - 1), count, rate)
         return stepped, positions
 
-    def without(self, tensor: Array, parts: Parts, left_out: int, count: np.float32, rate: np.float32) -> Array:
-        """The elements that one update has, after the step without it."""
-        others = [number for number in range(len(parts.starts) - 1) if number != left_out]
-        return _stepped(tensor, parts.indices[parts.of_one(left_out)], parts, others, count, rate)
+    def without(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Array:
+        """For each element of each update: what it is after the step without that update."""
+        updates = range(len(parts.starts) - 1)
+        found = np.empty_like(parts.values)
+        for left_out in updates:
+            own, others = parts.of_one(left_out), [number for number in updates if number != left_out]
+            found[own] = _stepped(tensor, parts.indices[own], parts, others, count, rate)
+        return found
 
 
 def _stepped(

@@ -60,26 +60,32 @@ def _without(
     indices: Integers,
     values: Array,
     starts: Integers,
-    left_out: int,
     count: np.float32,
     rate: np.float32,
-    stepped: Array,
+    found: Array,
 ) -> None:
-    places = starts[:-1].copy()
-    total, named = np.zeros(_BLOCK, np.float32), np.zeros(_BLOCK, np.uint8)
-    own, end, first = places[left_out], starts[left_out + 1], places[left_out]
-    while own < end:
-        start = indices[own] // _BLOCK * _BLOCK
-        for number in range(places.size):
-            if number != left_out:
-                while places[number] < starts[number + 1] and indices[places[number]] < start:
-                    places[number] += 1
-                places[number] = _add(indices, values, places[number], starts[number + 1], start, total, named)
-        while own < end and indices[own] < start + _BLOCK:
-            element = indices[own]
-            stepped[own - first] = tensor[element] - total[np.uint64(element - start)] / count * rate
-            own += 1
-        total[:] = 0
+    updates = starts.size - 1
+    begins, ends = starts[:-1].copy(), starts[:-1].copy()
+    sent, block = np.zeros((updates, _BLOCK), np.float32), np.empty(_BLOCK, np.float32)
+    for start in range(0, tensor.size, _BLOCK):
+        size = min(_BLOCK, tensor.size - start)
+        block[:size] = tensor[start : start + size]  # in order, which memory is fast at
+        for number in range(updates):
+            row, place = sent[number], ends[number]
+            while place < starts[number + 1] and indices[place] < start + _BLOCK:
+                row[np.uint64(indices[place] - start)] = values[place]
+                place += 1
+            begins[number], ends[number] = ends[number], place
+        for number in range(updates):
+            for place in range(begins[number], ends[number]):
+                element = np.uint64(indices[place] - start)
+                total = np.float32(0)
+                for other in range(updates):
+                    total += sent[other, element] if other != number else np.float32(0)
+                found[place] = block[element] - total / count * rate
+        for number in range(updates):
+            for place in range(begins[number], ends[number]):
+                sent[number, np.uint64(indices[place] - start)] = 0
 
 
 class Compiled:
@@ -91,9 +97,8 @@ class Compiled:
         found = _step(tensor, parts.indices, parts.values, parts.starts, count, rate, stepped, positions)
         return stepped, positions[:found].copy()
 
-    def without(self, tensor: Array, parts: Parts, left_out: int, count: np.float32, rate: np.float32) -> Array:
-        """The elements that one update has, after the step without it."""
-        own = parts.of_one(left_out)
-        stepped = np.empty(own.stop - own.start, np.float32)
-        _without(tensor, parts.indices, parts.values, parts.starts, left_out, count, rate, stepped)
-        return stepped
+    def without(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Array:
+        """For each element of each update: what it is after the step without that update."""
+        found = np.empty_like(parts.values)
+        _without(tensor, parts.indices, parts.values, parts.starts, count, rate, found)
+        return found

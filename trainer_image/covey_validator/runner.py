@@ -97,6 +97,7 @@ class Runner:
         self._queue: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: set[asyncio.Task[Event | None]] = set()
+        self._saving: asyncio.Task[None] | None = None
         self._outcome: Outcome | None = None
         self._decoded: dict[bytes, Update] = {}
         self._updates: dict[bytes, SiteUpdate] = {}
@@ -206,6 +207,8 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)  # a thread goes on in any case
         if self._merged is not None:
             await self._merged.kept()
 
@@ -271,7 +274,9 @@ class Runner:
             )
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
-        await asyncio.to_thread(node.store.put_update, self.round, payload, residual)
+        await asyncio.to_thread(node.store.put_update, self.round, payload)
+        self._saving = asyncio.create_task(asyncio.to_thread(node.store.put_staged, self.round, residual))
+        self._saving.add_done_callback(self._ended)
         leaves = await asyncio.to_thread(segments.leaves, payload)
         header = UpdateHeader(
             task_id=setting.task_id,
@@ -389,7 +394,7 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[Event | None]) -> None:
+    def _ended(self, task: asyncio.Task[Event | None] | asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
             return

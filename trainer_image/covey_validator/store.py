@@ -15,8 +15,9 @@
     certified/<n>.json          results with their signatures
     updates/<digest>.update     updates that counted, with their signed headers (`archive`)
 
-A step is complete once its last file is there: the signed header makes update and staged residual count, the certified
-result ends a round. Everything before can be done again.
+A step is complete once its last file is there: the signed header makes an update count, the certified result ends a
+round. Everything before can be done again. Error feedback follows its update: who crashes in between goes on with that
+of the round before, and has lost what one delta left unsent.
 """
 
 from __future__ import annotations
@@ -193,9 +194,12 @@ class Store:
 
     # --- our part of a round ----------------------------------------------------------------------------------------
 
-    def put_update(self, round_number: int, payload: bytes, residual: Residual) -> None:
+    def put_update(self, round_number: int, payload: bytes) -> None:
         """Keep an encoded update; it counts once its header is stored."""
         durable.write(self._round(round_number) / "update.bin", payload)
+
+    def put_staged(self, round_number: int, residual: Residual) -> None:
+        """Keep the error feedback that an update leaves, as large as the model: the update is on its way meanwhile."""
         staged = self._round(round_number) / "staged.safetensors"
         if self._spare.exists() and self._spare.stat().st_nlink == 1:  # else a crash left it the error feedback itself
             self._spare.replace(staged.with_name(staged.name + NEW))  # pages and blocks that need not be found anew

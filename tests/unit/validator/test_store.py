@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from covey_chain.types import UpdateHeader, Vote
-from covey_exchange.codec import encode
+from covey_exchange.codec import CodecSpec, Residual, encode
+from covey_exchange.manifest import Array
 from covey_validator import durable
 from covey_validator.store import DoubleSignature, Start, Store
 from covey_validator.task import Task
@@ -100,8 +101,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
 def encoded(store: Store) -> UpdateHeader:
     residual = store.residual(MANIFEST)
     payload = encode(model(1.0), residual, task().codec, MANIFEST)
-    store.put_update(1, payload, residual)
+    store.put_update(1, payload)
+    store.put_staged(1, residual)
     return header()
+
+
+def sent(store: Store, number: int, delta: dict[str, Array], residual: Residual, codec: CodecSpec) -> None:
+    """Encode and keep an update, and the error feedback that it leaves."""
+    store.put_update(number, encode(delta, residual, codec, MANIFEST))
+    store.put_staged(number, residual)
 
 
 def energy(store: Store) -> float:
@@ -114,6 +122,23 @@ def test_an_update_without_its_header_never_happened(store: Store, tmp_path: Pat
     again.load_messages(1, roster())
     again.finish_round(record(1, bytes(32)))
     assert energy(again) == 0
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_error_feedback_that_a_crash_kept_from_the_disk_is_that_of_the_round_before(
+    store: Store, tmp_path: Path, accepted: bool
+):
+    before = store.residual(MANIFEST)
+    before.absorb(model(0.25), task().codec.feedback)
+    store.put_residual(before)
+    store.put_update(1, encode(model(1.0), store.residual(MANIFEST), task().codec, MANIFEST))
+    message = said(header())
+    store.add_message(message)
+    again = Store(tmp_path, A)
+    again.load_messages(1, roster())
+    assert again.update(1)
+    again.finish_round(record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}, accepted=accepted))
+    assert energy(again) == 4
 
 
 @pytest.mark.parametrize("included", [True, False])
@@ -141,7 +166,7 @@ def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: 
             residual.absorb(model(1.0), codec.feedback)
             store.put_absorbed(number, residual)
         else:
-            store.put_update(number, encode(model(1.0), residual, codec, MANIFEST), residual)
+            sent(store, number, model(1.0), residual, codec)
         ours = said(replace(header(), round=number))
         store.add_message(ours)
         discarded = record(number, bytes(32), {A: ours.digest, OWNERS[1]: bytes(32)}, accepted=False)
@@ -156,7 +181,7 @@ def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: 
 def test_momentum_lies_with_the_error_feedback_and_is_masked_by_what_counted(store: Store):
     codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"warmupRounds": 0}}).codec
     residual = store.residual(MANIFEST)
-    store.put_update(1, encode(model(1.0), residual, codec, MANIFEST), residual)
+    sent(store, 1, model(1.0), residual, codec)
     message = said(header())
     store.add_message(message)
     store.finish_round(record(1, bytes(32), {A: message.digest, OWNERS[1]: bytes(32)}))
@@ -214,7 +239,7 @@ def test_error_feedback_in_memory_is_that_on_disk_round_after_round(store: Store
     others = {OWNERS[1]: bytes(32)}
     for number, (accepted, included) in enumerate([(True, True), (True, False), (False, True), (True, True)], 1):
         residual = store.residual(MANIFEST)
-        store.put_update(number, encode(model(float(number)), residual, codec, MANIFEST), residual)
+        sent(store, number, model(float(number)), residual, codec)
         ours = said(replace(header(), round=number))
         store.add_message(ours)
         chosen = others | ({A: ours.digest} if included else {})
@@ -234,7 +259,7 @@ def test_a_spare_file_that_a_power_cut_left_the_error_feedback_itself_is_not_wri
 ):
     def play(number: int) -> None:
         residual = store.residual(MANIFEST)
-        store.put_update(number, encode(model(1.0), residual, task().codec, MANIFEST), residual)
+        sent(store, number, model(1.0), residual, task().codec)
         ours = said(replace(header(), round=number))
         store.add_message(ours)
         store.finish_round(record(number, bytes(32), {A: ours.digest, OWNERS[1]: bytes(32)}))
@@ -248,7 +273,7 @@ def test_a_spare_file_that_a_power_cut_left_the_error_feedback_itself_is_not_wri
     assert (tmp_path / "residual.spare").samefile(tmp_path / "residual.safetensors")
     again = Store(tmp_path, A)
     residual = again.residual(MANIFEST)
-    again.put_update(3, encode(model(7.0), residual, task().codec, MANIFEST), residual)
+    sent(again, 3, model(7.0), residual, task().codec)
     assert (tmp_path / "residual.safetensors").read_bytes() == before
 
 

@@ -7,6 +7,8 @@ from covey_exchange.codec.kernels.jit import jit
 from covey_exchange.manifest import Array
 from numpy.typing import NDArray
 
+_BLOCK = 4096
+
 
 @jit
 def add_products(first: Array, second: Array, lanes: NDArray[np.float64]) -> None:
@@ -20,11 +22,19 @@ def add_products(first: Array, second: Array, lanes: NDArray[np.float64]) -> Non
 
 @jit
 def at(indices: NDArray[np.int64], values: Array, places: NDArray[np.int64], found: Array) -> None:
-    """Values at some places (ascending, like the indices); what has no value stays as it is in `found`."""
+    """Values at some places (ascending, like the indices), 0 where there is none; in blocks that stay in the cache."""
+    block = np.zeros(_BLOCK, np.float32)
     here, there = 0, 0
-    while here < indices.size and there < places.size:
-        index, place = indices[here], places[there]
-        if index == place:
-            found[there] = values[here]
-        here += int(index <= place)
-        there += int(place <= index)
+    while there < places.size:
+        start = places[there] // _BLOCK * _BLOCK
+        while here < indices.size and indices[here] < start:
+            here += 1
+        first = here
+        while here < indices.size and indices[here] < start + _BLOCK:
+            block[np.uint64(indices[here] - start)] = values[here]
+            here += 1
+        while there < places.size and places[there] < start + _BLOCK:
+            found[there] = block[np.uint64(places[there] - start)]
+            there += 1
+        for before in range(first, here):
+            block[np.uint64(indices[before] - start)] = 0
