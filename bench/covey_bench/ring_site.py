@@ -6,6 +6,7 @@ import base64
 import json
 import resource
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from covey_bench.netns import address
 UPDATE_BYTES = 2**27
 PIECE_BYTES = 2**20
 PORT = 7443
+_LOOK_SECONDS = 0.05
 
 
 @dataclass
@@ -69,10 +71,40 @@ def until_told() -> None:
     sys.stdin.readline()
 
 
-def measured(began: float, cpu: float) -> None:
+def measured(began: float, cpu: float, anonymous_bytes: int = 0) -> None:
     """Say how long it took; then stay until all have, because others still need us."""
-    print(json.dumps({"seconds": time.monotonic() - began, "cpu": cpu_seconds() - cpu}), flush=True)
+    found = {
+        "seconds": time.monotonic() - began,
+        "cpu": cpu_seconds() - cpu,
+        "anonymous_bytes": anonymous_bytes,
+    }
+    print(json.dumps(found), flush=True)
     sys.stdin.readline()
+
+
+class AnonymousMemory:
+    """The most memory without mapped files that this process has while the context lasts, looked at now and then."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._over = threading.Event()
+        self._looking = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> AnonymousMemory:
+        self._looking.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._looking.join()
+
+    def _look(self) -> None:
+        while True:
+            status = Path("/proc/self/status").read_text()
+            (kilobytes,) = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")]
+            self.peak_bytes = max(self.peak_bytes, 1024 * int(kilobytes))
+            if self._over.wait(_LOOK_SECONDS):
+                return
 
 
 def cpu_seconds() -> float:

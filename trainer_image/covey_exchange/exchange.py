@@ -167,12 +167,12 @@ class Exchange:
         self._messages.append(message, None)
         return message
 
-    def offer(self, envelope: Envelope, payload: bytes, leaves: Sequence[bytes] | None = None) -> Message:
+    def offer(self, envelope: Envelope, payload: bytes | memoryview, leaves: Sequence[bytes] | None = None) -> Message:
         """Broadcast the header of one's own update and put the update on the ring; again after a restart.
 
         Args:
             envelope: the signed header.
-            payload: the update.
+            payload: the update; not copied.
             leaves: `segments.leaves(payload)`, if that has been computed for the header; believed.
 
         Raises:

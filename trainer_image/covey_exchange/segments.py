@@ -53,12 +53,13 @@ def merkle_root(leaf_hashes: Sequence[bytes]) -> bytes:
         return leaf(b"")
     level = list(leaf_hashes)
     while len(level) > 1:
-        paired = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         level = paired + level[len(paired) * 2 :]
     return level[0]
 
 
-def _node(left: bytes, right: bytes) -> bytes:
+def node(left: bytes, right: bytes) -> bytes:
+    """Hash of two hashes next to each other, 32 bytes."""
     return blake3(left + right, derive_key_context=_NODE).digest()
 
 

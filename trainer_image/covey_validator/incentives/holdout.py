@@ -1,8 +1,8 @@
 """A member binds itself to its holdout when it joins, and a public beacon draws the records that it must show.
 
-A leaf is the SHA-256 of 0x00, the record's index, a salt and the record; the tree is that of `covey_exchange.segments`
-(RFC 9162). The index is in the leaf and the number of records beside the root, so that a member cannot choose what is
-drawn; the salt keeps a record from being guessed from its leaf.
+A leaf is the hash of the record's index, a salt and the record; hash and tree are those of `covey_exchange.segments`.
+The index is in the leaf and the number of records beside the root, so that a member cannot choose what is drawn; the
+salt keeps a record from being guessed from its leaf.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from covey_exchange import segments
 from eth_utils import to_canonical_address
 
 SALT_BYTES = 32
-_NODE = b"\x01"
 
 
 class OpeningInvalid(ValueError):
@@ -69,7 +68,7 @@ class Holdout:
         while len(self._layers[-1]) > 1:
             below = self._layers[-1]
             pairs = [below[i : i + 2] for i in range(0, len(below), 2)]
-            self._layers.append([_parent(*pair) if len(pair) == 2 else pair[0] for pair in pairs])
+            self._layers.append([segments.node(*pair) if len(pair) == 2 else pair[0] for pair in pairs])
 
     @property
     def commitment(self) -> Commitment:
@@ -140,14 +139,10 @@ def _root(opening: Opening, records: int) -> bytes | None:
             if not path:
                 return None
             sibling = path.pop(0)
-            node = _parent(node, sibling) if index % 2 == 0 else _parent(sibling, node)
+            node = segments.node(node, sibling) if index % 2 == 0 else segments.node(sibling, node)
         index, width = index // 2, (width + 1) // 2
     return None if path else node
 
 
 def _leaf(index: int, salt: bytes, record: bytes) -> bytes:
     return segments.leaf(index.to_bytes(8, "big") + salt + record)
-
-
-def _parent(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(_NODE + left + right).digest()
