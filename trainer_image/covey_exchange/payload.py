@@ -109,7 +109,7 @@ class Payload:
         if index >= len(self._hashes) or leaf != self._hashes[index]:
             raise ProtocolViolation(site, Refusal.CORRUPT_SEGMENT, f"segment {index}")
         if not self._here[index]:
-            self._write(data, index * segments.SEGMENT_BYTES)
+            self._write(data, segments.place(self.leaves.length, index).start)
             with self._changed:
                 self.filled += not self._here[index]
                 self._here[index] = 1
@@ -128,8 +128,7 @@ class Payload:
 
     def segment(self, index: int) -> memoryview:
         """A segment that is there."""
-        start = index * segments.SEGMENT_BYTES
-        return self._view[start : start + segments.SEGMENT_BYTES]
+        return self._view[segments.place(self.leaves.length, index)]
 
     def data(self) -> memoryview:
         """The whole payload, once it is complete; not copied, and there as long as anybody holds it."""

@@ -36,6 +36,7 @@ from covey_exchange.messages import Envelope, from_wire
 from covey_exchange.payload import Payload, check_leaves, indices
 from covey_exchange.proto.wire_pb2 import Answer, Frame, Offer, Want
 from covey_exchange.scratch import Scratch
+from covey_exchange.segments import SEGMENT_BYTES
 from covey_exchange.traffic import Traffic
 from covey_exchange.transport import Transport
 
@@ -248,9 +249,10 @@ class Ring:
             if len(due) >= unsent:
                 raise PeerRefused(site, "does not keep what it is sent")
             unsent = len(due)
+            worthwhile = held.header.length // SEGMENT_BYTES  # a small update is there before another line is
             helpers = [
                 self._background.start(self._help(held, site, due), "another connection for an update")
-                for _ in range(min(lines, len(due)) - 1)
+                for _ in range(min(lines, len(due), worthwhile) - 1)
             ]
             try:
                 answer = await handover.send(connection, held, due)

@@ -1,4 +1,4 @@
-"""Payloads as 1 MiB segments under a Merkle root, so that each is checked the moment it arrives.
+"""Payloads as segments under a Merkle root, so that each is checked, and handed on, the moment it arrives.
 
 The tree has the shape of RFC 9162, section 2.1: a node is the hash of its children, a lone last node moves up
 unchanged. The hash is BLAKE3 (ADR 0009 says why). Where the RFC puts a byte before leaves and another before nodes, it
@@ -13,23 +13,39 @@ from collections.abc import Iterator, Sequence
 from blake3 import blake3
 
 SEGMENT_BYTES = 2**20
+SMALL_BYTES = 2**16
 _LEAF, _NODE = "covey.dev v1alpha1 update segment", "covey.dev v1alpha1 update segments"
+
+
+def bytes_each(length: int) -> int:
+    """Bytes of the segments of a payload of so many bytes, but for the last one.
+
+    1 MiB; 64 KiB of a payload below 2 MiB, which would else be whole at each site before the next gets any of it.
+    """
+    return SEGMENT_BYTES if length >= 2 * SEGMENT_BYTES else SMALL_BYTES
 
 
 def count(length: int) -> int:
     """Segments of a payload of so many bytes."""
-    return -(-length // SEGMENT_BYTES)
+    return -(-length // bytes_each(length))
+
+
+def place(length: int, index: int) -> slice:
+    """Where in a payload of so many bytes a segment is."""
+    each = bytes_each(length)
+    return slice(index * each, min((index + 1) * each, length))
 
 
 def size(length: int, index: int) -> int:
     """Bytes of one segment."""
-    return min(SEGMENT_BYTES, length - index * SEGMENT_BYTES)
+    where = place(length, index)
+    return where.stop - where.start
 
 
 def split(payload: bytes | memoryview) -> Iterator[memoryview]:
     """The segments of a payload, without copying."""
     view = memoryview(payload)
-    return (view[start : start + SEGMENT_BYTES] for start in range(0, len(view), SEGMENT_BYTES))
+    return (view[place(len(view), index)] for index in range(count(len(view))))
 
 
 def leaf_hasher() -> blake3:

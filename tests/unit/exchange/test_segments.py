@@ -29,11 +29,12 @@ def test_a_node_is_no_leaf() -> None:
     assert segments.merkle_root([left, right]) != segments.leaf(left + right)
 
 
-@pytest.mark.parametrize("length", [0, 1, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 1, 3 * SEGMENT_BYTES])
+@pytest.mark.parametrize("length", [0, 1, 2**16, 2**16 + 1, SEGMENT_BYTES, 2 * SEGMENT_BYTES - 1, 3 * SEGMENT_BYTES])
 def test_segments_cover_the_payload(length: int) -> None:
     payload = bytes(length)
     parts = list(segments.split(payload))
-    assert [len(part) for part in parts] == [segments.size(length, i) for i in range(segments.count(length))]
+    assert len(parts) == segments.count(length)
+    assert all(len(part) == segments.bytes_each(length) for part in parts[:-1])
     assert b"".join(parts) == payload
 
 

@@ -508,7 +508,7 @@ class Leaves(_message.Message):
     """of the payload, in bytes"""
     @_builtins.property
     def leaf(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """BLAKE3 of 0x00 followed by the segment; one per 1 MiB"""
+        """BLAKE3 of each segment, in a context of its own (segments.py)"""
 
     def __init__(
         self,
