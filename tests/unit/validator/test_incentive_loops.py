@@ -8,16 +8,16 @@ from covey_validator.incentives import copies, geometry
 from covey_validator.incentives.copies import Flat
 
 
-@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 10_000])
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 10_000])
 def test_compiled_loops_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, size: int):
     rng = np.random.default_rng(size)
     first, second = (rng.normal(size=size).astype(np.float32) for _ in range(2))
     kept = [np.sort(rng.permutation(size)[: size * share // 10]) for share in (3, 7)]
     flats = [Flat(indices, values[indices]) for indices, values in zip(kept, (first, second), strict=True)]
 
-    def look() -> tuple[float, bytes, bytes]:
+    def look() -> tuple[list[list[float]], bytes, bytes]:
         there, back = flats[0].at(flats[1].indices), flats[1].at(flats[0].indices)
-        return geometry.ordered_dot(first, second), there.tobytes(), back.tobytes()
+        return geometry.inner_products([first, second, first - second]), there.tobytes(), back.tobytes()
 
     found = []
     for limit in (size + 1, 0):

@@ -11,13 +11,20 @@ _BLOCK = 4096
 
 
 @jit
-def add_products(first: Array, second: Array, lanes: NDArray[np.float64]) -> None:
-    """Add each product, exact in float64, to the lane of its element, in the order of elements."""
-    for start in range(0, first.size, lanes.size):
-        count = min(lanes.size, first.size - start)
-        a, b, row = first[start : start + count], second[start : start + count], lanes[:count]
-        for i in range(count):
-            row[i] += np.float64(a[i]) * np.float64(b[i])
+def add_products(arrays: tuple[Array, ...], lanes: NDArray[np.float64]) -> None:
+    """Add the products of each array with itself and those before it, exact in float64, in the order of elements.
+
+    Element i goes to lane i modulo their number; `lanes` has one row for each pair. All pairs of some elements come
+    before the next elements: the arrays are read from memory once.
+    """
+    count = lanes.shape[2]
+    for start in range(0, arrays[0].size, count):
+        for i in range(len(arrays)):
+            first = arrays[i][start : start + count]
+            for j in range(i + 1):
+                second, row = arrays[j][start : start + count], lanes[i, j]
+                for k in range(first.size):
+                    row[k] += np.float64(first[k]) * np.float64(second[k])
 
 
 @jit

@@ -22,7 +22,7 @@ from covey_validator.incentives.terms import PPB, PPM
 from covey_validator.scoring import weighted_quantile
 
 COMPILED_FROM_ELEMENTS = 2**18  # of one array
-_LANES = 4096
+_LANES = 512  # those of all pairs of a few sites fit in the first-level cache
 _GRAM_BITS = 60  # the largest entry becomes an integer of so many bits
 _RIDGE = 10**9  # one part of so many is added to the diagonal: two sites with the same movement have no unique part
 
@@ -36,15 +36,16 @@ def ordered_sum(values: NDArray[np.float64]) -> float:
     return math.fsum(lanes)
 
 
-def ordered_dot(first: Array, second: Array) -> float:
-    """The `ordered_sum` of the exact products of two flat float32 arrays."""
-    if first.size < COMPILED_FROM_ELEMENTS:
-        return ordered_sum(first.astype(np.float64) * second)
+def inner_products(arrays: Sequence[Array]) -> list[list[float]]:
+    """The `ordered_sum` of the exact products of each flat float32 array with itself and those before it."""
+    if not arrays or arrays[0].size < COMPILED_FROM_ELEMENTS:
+        wide = [array.astype(np.float64) for array in arrays]
+        return [[ordered_sum(first * second) for second in wide[: i + 1]] for i, first in enumerate(wide)]
     from covey_validator.incentives import compiled  # a second: only who needs it pays
 
-    lanes = np.zeros(_LANES, dtype=np.float64)
-    compiled.add_products(first, second, lanes)
-    return math.fsum(lanes)
+    lanes = np.zeros((len(arrays), len(arrays), _LANES), dtype=np.float64)
+    compiled.add_products(tuple(arrays), lanes)
+    return [[math.fsum(pair) for pair in lanes[i, : i + 1]] for i in range(len(arrays))]
 
 
 class Movement:
@@ -73,11 +74,11 @@ class Movement:
         """Inner products of all sites' movements."""
         sites = tuple(sorted(self.of))
         names = sorted(next(iter(self.of.values()))) if sites else []
+        found = [inner_products([self.of[site][name].reshape(-1) for site in sites]) for name in names]
         entries: list[list[Fraction]] = [[Fraction(0)] * len(sites) for _ in sites]
-        for i, first in enumerate(sites):
-            for j, second in enumerate(sites[: i + 1]):
-                products = (ordered_dot(self.of[first][n].reshape(-1), self.of[second][n].reshape(-1)) for n in names)
-                entries[i][j] = entries[j][i] = Fraction(math.fsum(products))
+        for i in range(len(sites)):
+            for j in range(i + 1):
+                entries[i][j] = entries[j][i] = Fraction(math.fsum(products[i][j] for products in found))
         return Gram.scaled(sites, entries)
 
 
