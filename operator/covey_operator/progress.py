@@ -16,6 +16,7 @@ from covey_operator.plan.report import Progress
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 2.0
+MOST_PER_SECOND = 50.0  # of questions: with more tasks than that allows, each is asked less often
 MAX_ANSWER_BYTES = 256 * 1024
 
 
@@ -29,6 +30,7 @@ class ProgressPoller:
         self._heads: dict[Key, str] = {}
         self._subnets: dict[Key, Key] = {}
         self._answers: dict[Key, Progress] = {}
+        self._asking: set[Key] = set()
 
     def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
         """Ask this head from now on; None asks no more but keeps the last answer.
@@ -58,12 +60,19 @@ class ProgressPoller:
         return self._answers.get(key) if key in self._heads else None
 
     async def run(self) -> None:
-        """Ask all heads side by side, for ever."""
+        """Ask all heads in turn, evenly spread, for ever; who is slow to answer keeps nobody waiting."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             while True:
-                await asyncio.gather(*(self._ask(session, key, ip) for key, ip in list(self._heads.items())))
-                await asyncio.sleep(self._poll_seconds)
+                heads = list(self._heads.items())
+                period = max(self._poll_seconds, len(heads) / MOST_PER_SECOND)
+                for key, ip in heads:
+                    if key not in self._asking:
+                        self._asking.add(key)
+                        group.create_task(self._ask(session, key, ip))
+                    await asyncio.sleep(period / len(heads))
+                if not heads:
+                    await asyncio.sleep(self._poll_seconds)
 
     async def _ask(self, session: aiohttp.ClientSession, key: Key, head_ip: str) -> None:
         host = f"[{head_ip}]" if ":" in head_ip else head_ip
@@ -75,6 +84,8 @@ class ProgressPoller:
             # A validator that starts, ends or hangs shows in its pod's status; the last answer stands meanwhile.
             log.debug("no progress from %s at %s: %s", key, head_ip, error)
             return
+        finally:
+            self._asking.discard(key)
         before = self._answers.get(key)
         if self._heads.get(key) != head_ip or fresh == before:
             return

@@ -7,24 +7,35 @@ from collections.abc import Callable, Mapping
 import kopf
 
 from covey_operator.kinds import POD, SUBNET, TASK, Key
+from covey_operator.kube import OwnWrites
 from covey_operator.plan.names import TASK as TASK_LABEL
 
 
-def build_registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue."""
+def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> kopf.OperatorRegistry:
+    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue.
+
+    Args:
+        wake: called with a key, and with whether it is mere routine: an object that was listed, of which nothing has
+            happened.
+        own_writes: what the passes have left as they wanted it wakes nobody.
+    """
     registry = kopf.OperatorRegistry()
 
+    def tell(key: Key, event: kopf.RawEvent) -> None:
+        if not own_writes.has(event["object"].get("metadata") or {}):
+            wake(key, event["type"] is None)
+
     @kopf.on.event(SUBNET.group, SUBNET.plural, registry=registry)
-    async def on_subnet(namespace: str | None, name: str, **_: object) -> None:
-        wake((SUBNET.kind, str(namespace), name))
+    async def on_subnet(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:
+        tell((SUBNET.kind, str(namespace), name), event)
 
     @kopf.on.event(TASK.group, TASK.plural, registry=registry)
-    async def on_task(namespace: str | None, name: str, **_: object) -> None:
-        wake((TASK.kind, str(namespace), name))
+    async def on_task(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:
+        tell((TASK.kind, str(namespace), name), event)
 
     @kopf.on.event("", POD.version, POD.plural, labels={TASK_LABEL: kopf.PRESENT}, registry=registry)
-    async def on_pod(namespace: str | None, labels: Mapping[str, str], **_: object) -> None:
-        wake((TASK.kind, str(namespace), labels[TASK_LABEL]))
+    async def on_pod(namespace: str | None, labels: Mapping[str, str], event: kopf.RawEvent, **_: object) -> None:
+        tell((TASK.kind, str(namespace), labels[TASK_LABEL]), event)
 
     kopf.on.login(registry=registry)(kopf.login_via_client)
     return registry
