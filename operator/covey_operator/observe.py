@@ -1,7 +1,7 @@
 """Reads the world for one pass: live objects, secrets, and the chain as the mirror sees it.
 
 A pass carries out several steps. What it has read of a task's children serves the next step together with what the
-pass has written itself, as long as it is younger than a second; after a deletion, or after waiting for a block, all is
+pass has written itself, as long as it is a few seconds old; after a deletion, or after a long wait for a block, all is
 read again. Nothing is lost by that: a change by somebody else wakes the task once more, what is deleted is deleted by
 uid, and what is made is looked for by name before.
 """
@@ -61,8 +61,9 @@ from covey_operator.plan.model import (
 )
 from covey_operator.plan.report import Record, read_record
 from covey_operator.plan.storage import SESSION_KEY, read_ledger
-from covey_operator.shared import FRESH_SECONDS
 from covey_operator.world import World
+
+CHILDREN_SECONDS = 5.0  # so long a pass builds on what it has read of a task's children
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Known:
     @property
     def fresh(self) -> bool:
         """Whether a further step may build on it."""
-        return asyncio.get_running_loop().time() - self.read_at < FRESH_SECONDS
+        return asyncio.get_running_loop().time() - self.read_at < CHILDREN_SECONDS
 
 
 @dataclass(frozen=True)

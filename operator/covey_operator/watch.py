@@ -11,6 +11,18 @@ from covey_operator.kube import OwnWrites
 from covey_operator.plan.names import TASK as TASK_LABEL
 
 
+class NoDifferences(kopf.AnnotationsDiffBaseStorage):
+    """kopf copies each object to compare it with what a handler saw last; nobody here asks, and it costs the most."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        """Nothing of an object."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was kept."""
+        return None
+
+
 def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> kopf.OperatorRegistry:
     """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue.
 
@@ -49,6 +61,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # kopf removes its own finalizer where no handler needs it; it must never be ours.
     settings.persistence.finalizer = "covey.dev/kopf-unused"
+    settings.persistence.diffbase_storage = NoDifferences()
     settings.watching.label_selectors["", POD.version, POD.plural] = TASK_LABEL
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
