@@ -51,6 +51,33 @@ class Interest:
     task_id: bytes | None = None
 
 
+@dataclass(frozen=True)
+class News:
+    """What the events of some blocks were about: whether members changed, which tasks, who has published."""
+
+    members: bool
+    tasks: frozenset[bytes]
+    planners: frozenset[str]
+
+
+def wait_seconds(interest: Interest, news: News, task: TaskOnChain | None) -> float | None:
+    """How soon a subscriber must hear of news; None if they are none to it.
+
+    A Subnet acts on members and on what others publish; of all else it shows sums, which may wait. A task acts on what
+    is about itself, and on members while it looks for them. Were everything news to all, each transaction of one task
+    would cost a pass over a thousand others.
+
+    Args:
+        interest: of the subscriber.
+        news: of its consortium.
+        task: the task that the interest is about, if it is on chain.
+    """
+    if interest.task_id is None:
+        return 0.0 if news.members or news.planners - {interest.address} else LOOK_AGAIN_SECONDS
+    looks_for_members = task is None or task.published.status is TaskStatus.OPEN
+    return 0.0 if interest.task_id in news.tasks or (news.members and looks_for_members) else None
+
+
 @dataclass
 class _Followed:
     """One consortium of the mirror."""
@@ -219,7 +246,7 @@ class Mirror:
 
         async def one(task: PublishedTask) -> TaskOnChain:
             async with slots:
-                return await self._read_task(chain, task)
+                return await self._read_task(chain, followed, task)
 
         found = await asyncio.gather(*map(one, published))
         followed.tasks = {task.published.task_id: task for task in found}
@@ -279,25 +306,27 @@ class Mirror:
         planners: set[str] = set()  # of what has been published
         for task_id in touched_tasks:
             known = followed.tasks.get(task_id)
-            published = await chain.task(task_id)
-            assert published is not None, "a task never leaves the chain within one history"
             if known is None:
+                published = await chain.task(task_id)
+                assert published is not None, "a task never leaves the chain within one history"
                 planners.add(published.planner)
-            fresh = await self._read_task(chain, published)
+            else:  # its terms never change, and are the larger part
+                published = replace(known.published, status=await chain.task_status(task_id))
+            fresh = await self._read_task(chain, followed, published)
             followed.tasks[task_id] = replace(fresh, transactions=known.transactions if known else ())
         for event in notes:
             self._note_transaction(followed, event)
         if touched_tasks or touched_members:
             followed.block = head
             self._stir()
-            self._wake_concerned(followed, bool(touched_members), frozenset(touched_tasks), planners)
+            self._wake_concerned(followed, News(bool(touched_members), frozenset(touched_tasks), frozenset(planners)))
 
-    async def _read_task(self, chain: Chain, published: PublishedTask) -> TaskOnChain:
+    async def _read_task(self, chain: Chain, followed: _Followed, published: PublishedTask) -> TaskOnChain:
         task_id = published.task_id
-        participants = tuple(await chain.participants(task_id))
-        settlement = await chain.settlement(task_id)
+        participants = tuple(await chain.participants(task_id, followed.members))
+        settlement = await chain.settlement(task_id) if published.status is not TaskStatus.OPEN else None
         claimed = {}
-        if settlement.total_reward:
+        if settlement is not None and settlement.total_reward:
             claimed = {one.address: await chain.claimed(task_id, one.address) for one in participants}
         decimals, symbol = await self.token(published.token)
         return TaskOnChain(published, participants, settlement, claimed, (), decimals, symbol)
@@ -349,21 +378,9 @@ class Mirror:
             if name in (None, interest.consortium):
                 self._wake(subscriber, 0.0)
 
-    def _wake_concerned(self, followed: _Followed, members: bool, tasks: frozenset[bytes], planners: set[str]) -> None:
-        """Wake the tasks themselves, all that still look for members if those changed, and Subnets.
-
-        A Subnet acts on members and on what others (`planners`) have published; of all else it shows sums, which may
-        wait.
-        """
+    def _wake_concerned(self, followed: _Followed, news: News) -> None:
         for subscriber, interest in self._subscribers.items():
-            if interest.consortium != followed.consortium.name:
-                continue
-            if interest.task_id is None:
-                urgent = members or bool(planners - {interest.address})
-                self._wake(subscriber, 0.0 if urgent else LOOK_AGAIN_SECONDS)
-            elif interest.task_id in tasks or (members and _looks_for_members(followed.tasks.get(interest.task_id))):
-                self._wake(subscriber, 0.0)
-
-
-def _looks_for_members(task: TaskOnChain | None) -> bool:
-    return task is None or task.published.status is TaskStatus.OPEN
+            if interest.consortium == followed.consortium.name:
+                wait = wait_seconds(interest, news, followed.tasks.get(interest.task_id or b""))
+                if wait is not None:
+                    self._wake(subscriber, wait)
