@@ -98,7 +98,10 @@ def with_hash(desired: Object) -> Object:
 
 
 class OwnWrites:
-    """Versions of objects that this process has written: a watch tells of them, and they are no news."""
+    """Versions of objects that this process has written: a watch tells of them, and they are no news.
+
+    A pass knows what it has written itself; what it writes of another object it must wake.
+    """
 
     def __init__(self) -> None:
         self._versions: dict[tuple[str, str], None] = {}

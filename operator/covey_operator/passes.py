@@ -215,7 +215,9 @@ async def _make_mirrors(world: World, obj: Object, plan: SubnetPlan) -> None:
         log.warning("Subnet %s: task 0x%s has terms that this version cannot read", name_of(obj), task_id.hex())
     for mirror in plan.mirrors:
         try:
-            await world.kube.apply(mirror, None, obj)
+            made = await world.kube.apply(mirror, None, obj)
+            if made is not None:
+                world.wake(key_of(made))  # an own write, of which the watch does not tell
         except NameConflictError:
             world.wake(key_of(obj))  # the name was taken a moment ago; the next pass finds a free one
         except RefusedError as refusal:

@@ -67,6 +67,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
+    # An operator that starts beside ten thousand pods must not hold all of them at once.
+    settings.watching.chunk_size = 250
+    settings.queueing.idle_timeout = 0.1
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.networking.error_backoffs = [1, 2, 4, 8, 16, 30, *[30] * 20]

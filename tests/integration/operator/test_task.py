@@ -36,8 +36,11 @@ async def test_a_task_is_published_mirrored_joined_and_started(cluster, two_site
     assert mirror["metadata"]["labels"]["covey.dev/mirror"] == "true"
     assert mirror["spec"]["bounty"]["amount"] == "200"
     assert mirror["metadata"]["ownerReferences"][0]["name"] == "eu"
-    balance = (await cluster.get(SUBNET, planner.namespace, "eu"))["status"]["balance"]
-    assert balance == "8800"
+
+    async def paid():
+        return (await cluster.get(SUBNET, planner.namespace, "eu"))["status"]["balance"] == "8800"
+
+    await cluster.until("the bounty has left the balance", paid)
 
 
 async def test_children_have_the_promised_shapes(cluster, two_sites):
