@@ -37,6 +37,7 @@ class Pulse:
         self._clock = clock
         self._last = clock()
         self.synced = False
+        self.warm = False  # as a standby: the chains have been looked at
 
     def start(self) -> None:
         """The work begins now: nothing was listed yet, and the time runs."""
@@ -128,5 +129,5 @@ async def list_keys(world: World) -> list[Key]:
         key_of(obj)
         for namespace in namespaces
         for kind in (SUBNET, TASK)
-        for obj in await world.kube.list_all(kind, namespace)
+        async for obj in world.kube.each(kind, namespace)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ from covey_operator.plan.names import QUEUE
 
 FIELD_MANAGER = "covey-operator"
 APPLIED_HASH = "covey.dev/applied-hash"
-OWN_WRITES_KEPT = 4096
+OWN_WRITES_KEPT, PAGE_SIZE = 4096, 250
 MAX_EVENT_MESSAGE = 1023  # the API refuses 1024 and more
 REQUEST_SECONDS = 30.0
 
@@ -155,6 +155,15 @@ class Kube:
         found = await self._request("list", kind, kind.path(namespace), label_selector=labels)
         # Items of a list carry no kind of their own.
         return [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in found["items"]]
+
+    async def each(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
+        """All objects of a namespace (or of the cluster), read page by page: thousands are never held at once."""
+        more: str | None = None
+        while more != "":
+            page = await self._request("list", kind, kind.path(namespace), limit=PAGE_SIZE, _continue=more)
+            for item in page["items"]:
+                yield {**item, "apiVersion": kind.api_version, "kind": kind.kind}
+            more = page["metadata"].get("continue", "")
 
     async def apply(self, desired: Object, live: Object | None, owner: Object) -> Object | None:
         """Server-side apply of one of `owner`'s children; what was written, None if nothing was.

@@ -9,7 +9,6 @@ uid, and what is made is looked for by name before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covey_api.status import Condition, Reason
@@ -213,9 +212,9 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
     around, now = world.surroundings, utc_now()
     if subnet.spec is None:
         return SubnetObservation(SubnetSeen(now=now, around=around), None)
-    tasks = await world.kube.list_all(TASK, subnet.namespace)
-    here = [task for task in tasks if (task.get("spec") or {}).get("subnet") == subnet.name]
-    answers = [answer for task in here if (answer := world.progress.live(key_of(task))) is not None]
+    tasks = [_glance(task) async for task in world.kube.each(TASK, subnet.namespace)]
+    here = [task for task in tasks if task.subnet == subnet.name]
+    answers = [answer for task in here if (answer := world.progress.live(task.key)) is not None]
     member = await reach_member(world, subnet.namespace, subnet.spec, key_of(obj))
     if isinstance(member, Problem):
         seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers))
@@ -240,10 +239,10 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
         tls=tls,
         balance=balance,
         problem=problem,
-        mirrored=frozenset(_mirrored(here)),
-        taken_names=frozenset(name_of(task) for task in tasks),
+        mirrored=frozenset(task.mirror_of for task in here if task.mirror_of is not None),
+        taken_names=frozenset(task.key[2] for task in tasks),
         progress=tuple(answers),
-        cut_off=tuple(name_of(task) for task in here if _is_cut_off(task)),
+        cut_off=tuple(task.key[2] for task in here if task.cut_off),
     )
     return SubnetObservation(seen, member)
 
@@ -371,14 +370,25 @@ async def _missing_claims(world: World, task: Task, spec: TaskSpec, subnet: Subn
     return tuple(sorted([name for name in wanted if await world.shared.get(CLAIM, task.namespace, name) is None]))
 
 
-def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
-    texts = [annotations_of(task).get(names.TASK_ID) for task in tasks if labels_of(task).get(names.MIRROR) == "true"]
-    return [bytes.fromhex(text.removeprefix("0x")) for text in texts if text]
+@dataclass(frozen=True)
+class _Glance:
+    """What a Subnet needs of a task."""
+
+    key: Key
+    subnet: str | None
+    mirror_of: bytes | None
+    cut_off: bool
 
 
-def _is_cut_off(task: Object) -> bool:
+def _glance(task: Object) -> _Glance:
+    text = annotations_of(task).get(names.TASK_ID) if labels_of(task).get(names.MIRROR) == "true" else None
     told = (task.get("status") or {}).get("conditions") or ()
-    return any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told)
+    return _Glance(
+        key=key_of(task),
+        subnet=(task.get("spec") or {}).get("subnet"),
+        mirror_of=bytes.fromhex(text.removeprefix("0x")) if text else None,
+        cut_off=any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told),
+    )
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:

@@ -106,7 +106,7 @@ async def run(
             group.create_task(_watch(settings, registry, handle_signals), name="watch")
             if settings.leader_election:
                 group.create_task(hold_lease(api, settings.namespace, settings.pod_name, leading), name="lease")
-                group.create_task(stand_by(world, leading), name="stand by")
+                group.create_task(stand_by(world, leading, pulse), name="stand by")
             else:
                 leading.set()
             await leading.wait()

@@ -17,7 +17,8 @@ from covey_operator.metrics import Metrics
 async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[], bool]) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port (of interest when 0 was asked for).
 
-    A standby that waits for the Lease is ready and alive; a leader is so only while it makes progress.
+    A standby that waits for the Lease is alive, and ready once it could begin at once; a leader is so only while it
+    makes progress.
     """
 
     async def show_metrics(_: web.Request) -> web.Response:
@@ -29,7 +30,8 @@ async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[],
         return _answer(not leading() or pulse.alive, "objects were not listed, or no pass ended, for too long")
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(not leading() or (pulse.synced and pulse.alive), "objects were not listed yet")
+        ready = pulse.synced and pulse.alive if leading() else pulse.warm
+        return _answer(ready, "objects were not listed yet, or the chains not read")
 
     app = web.Application()
     app.add_routes([web.get("/metrics", show_metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

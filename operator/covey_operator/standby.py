@@ -13,6 +13,7 @@ import aiohttp
 from covey_chain.errors import ChainError
 from kubernetes.aio.client.exceptions import ApiException
 
+from covey_operator.controller import Pulse
 from covey_operator.kinds import SUBNET, Key, key_of
 from covey_operator.mirror import Interest
 from covey_operator.observe import parse_subnet
@@ -23,13 +24,15 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0  # after this a new Subnet's chain is followed
 
 
-async def stand_by(world: World, leading: asyncio.Event) -> None:
-    """Follow the chains of all Subnets until this process leads."""
+async def stand_by(world: World, leading: asyncio.Event, pulse: Pulse) -> None:
+    """Follow the chains of all Subnets until this process leads.
+
+    A look is carried out to its end also when the Lease comes meanwhile: passes want the same.
+    """
     followed: set[Key] = set()
     while not leading.is_set():
-        followed = await _follow(
-            world, followed
-        )  # also to its end when the Lease comes meanwhile: passes want the same
+        followed = await _follow(world, followed)
+        pulse.warm = True
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await leading.wait()
@@ -40,7 +43,7 @@ async def _follow(world: World, before: set[Key]) -> set[Key]:
     found: set[Key] = set()
     try:
         for namespace in world.settings.watch_namespaces or (None,):
-            for obj in await world.kube.list_all(SUBNET, namespace):
+            async for obj in world.kube.each(SUBNET, namespace):
                 found.add(key_of(obj))
                 subnet = parse_subnet(obj)
                 if subnet.spec is None:
