@@ -66,7 +66,7 @@ async def work(world: World, queue: WorkQueue[Key]) -> None:
             if again is not None:
                 # Spread, so that a thousand objects of one start do not come back in one second, ever.
                 routine = again >= world.settings.resync_seconds
-                spread = random.uniform(0.5 if routine else 0.9, 1.0)  # noqa: S311
+                spread = random.uniform(0.75 if routine else 0.9, 1.0)  # noqa: S311
                 queue.add_after(key, min(again, world.settings.resync_seconds) * spread, routine)
             world.metrics.reconciles.labels(kind, "success").inc()
         except Exception as error:

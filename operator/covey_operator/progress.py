@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 
 import aiohttp
@@ -30,6 +31,7 @@ class ProgressPoller:
         self._heads: dict[Key, str] = {}
         self._subnets: dict[Key, Key] = {}
         self._answers: dict[Key, Progress] = {}
+        self._turns: OrderedDict[Key, None] = OrderedDict()
         self._asking: set[Key] = set()
 
     def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
@@ -42,6 +44,9 @@ class ProgressPoller:
             if self._heads.pop(key, None) is not None:
                 self._wake(subnet)
         else:
+            if self._heads.get(key) != head_ip:
+                self._turns[key] = None
+                self._turns.move_to_end(key, last=False)  # a new one need not wait until all others were asked
             self._heads[key] = head_ip
             self._subnets[key] = subnet
 
@@ -64,15 +69,20 @@ class ProgressPoller:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             while True:
-                heads = list(self._heads.items())
-                period = max(self._poll_seconds, len(heads) / MOST_PER_SECOND)
-                for key, ip in heads:
-                    if key not in self._asking:
-                        self._asking.add(key)
-                        group.create_task(self._ask(session, key, ip))
-                    await asyncio.sleep(period / len(heads))
-                if not heads:
-                    await asyncio.sleep(self._poll_seconds)
+                key = self._next()
+                if key is not None and key not in self._asking:
+                    self._asking.add(key)
+                    group.create_task(self._ask(session, key, self._heads[key]))
+                await asyncio.sleep(max(self._poll_seconds / max(1, len(self._heads)), 1 / MOST_PER_SECOND))
+
+    def _next(self) -> Key | None:
+        """Whose turn it is; its next one comes after all others'."""
+        while self._turns:
+            key, _ = self._turns.popitem(last=False)
+            if key in self._heads:
+                self._turns[key] = None
+                return key
+        return None
 
     async def _ask(self, session: aiohttp.ClientSession, key: Key, head_ip: str) -> None:
         host = f"[{head_ip}]" if ":" in head_ip else head_ip

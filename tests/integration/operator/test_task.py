@@ -82,6 +82,7 @@ async def test_a_person_decides_where_the_policy_is_manual(cluster, member):
     assert "Next: the operator sends the acceptance to the chain" in done
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AcceptedByPerson", "True")
     await exists(cluster, POD, other.namespace, "wdbc-head")
+    await cluster.condition(TASK, other.namespace, "wdbc", "ClusterReady", "PodsStarting", "False")
     assert "leaves the running task" in answer(place, "wdbc", Decision.DECLINE)
     await gone(cluster, POD, other.namespace, "wdbc-head")
     await cluster.condition(TASK, other.namespace, "wdbc", "Training", "DeclinedByPerson", "False")
