@@ -37,9 +37,14 @@ class StopRequested(Exception):
     """A signal or a test asked the operator to end."""
 
 
+# Each connection has a buffer of 256 KiB for TLS (asyncio), and a pass asks for seven things side by side.
+CONNECTIONS = 24
+
+
 async def connect() -> ApiClient:
     """A client from the pod's service account, or from the kubeconfig."""
     configuration = Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
     try:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
@@ -82,7 +87,7 @@ async def run(
 
     metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
     pulse = Pulse(settings.resync_seconds, lambda: queue.stalled_seconds)
-    api = await connect()
+    api, lease_api = await connect(), await connect()  # a renewal must not wait behind a thousand reads
     chains: Chains | None = None
     in_order = False
     try:
@@ -105,7 +110,7 @@ async def run(
             registry = build_registry(wake, kube.own_writes)
             group.create_task(_watch(settings, registry, handle_signals), name="watch")
             if settings.leader_election:
-                group.create_task(hold_lease(api, settings.namespace, settings.pod_name, leading), name="lease")
+                group.create_task(hold_lease(lease_api, settings.namespace, settings.pod_name, leading), name="lease")
                 group.create_task(stand_by(world, leading, pulse), name="stand by")
             else:
                 leading.set()
@@ -124,8 +129,9 @@ async def run(
         if chains is not None:
             await chains.close()
         if in_order and leading.is_set() and settings.leader_election:
-            await give_back(api, settings.namespace, settings.pod_name)
-        await api.close()  # type: ignore[no-untyped-call]
+            await give_back(lease_api, settings.namespace, settings.pod_name)
+        for client in (api, lease_api):
+            await client.close()  # type: ignore[no-untyped-call]
 
 
 async def _stop(stop: asyncio.Event) -> None:
