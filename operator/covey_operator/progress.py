@@ -17,6 +17,7 @@ from covey_operator.plan.report import Progress
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 2.0
+SUBNET_SECONDS = 5.0  # a Subnet's pass looks at all of its tasks: what these answer must not wake it too often
 MOST_PER_SECOND = 50.0  # of questions: with more tasks than that allows, each is asked less often
 MAX_ANSWER_BYTES = 256 * 1024
 
@@ -24,7 +25,7 @@ MAX_ANSWER_BYTES = 256 * 1024
 class ProgressPoller:
     """One answer per running task; kept until the task has another head or is forgotten."""
 
-    def __init__(self, poll_seconds: float, wake: Callable[[Key], None], port: int = STATUS_PORT) -> None:
+    def __init__(self, poll_seconds: float, wake: Callable[[Key, float], None], port: int = STATUS_PORT) -> None:
         self._poll_seconds = poll_seconds
         self._wake = wake
         self._port = port
@@ -42,7 +43,7 @@ class ProgressPoller:
         """
         if head_ip is None:
             if self._heads.pop(key, None) is not None:
-                self._wake(subnet)
+                self._wake(subnet, SUBNET_SECONDS)
         else:
             if self._heads.get(key) != head_ip:
                 self._turns[key] = None
@@ -100,9 +101,9 @@ class ProgressPoller:
         if self._heads.get(key) != head_ip or fresh == before:
             return
         self._answers[key] = fresh
-        self._wake(key)
+        self._wake(key, 0.0)
         if before is None or _reachable(before) != _reachable(fresh):
-            self._wake(self._subnets[key])
+            self._wake(self._subnets[key], SUBNET_SECONDS)
 
 
 def _reachable(progress: Progress) -> tuple[bool, bool]:

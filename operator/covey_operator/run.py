@@ -103,7 +103,7 @@ async def run(
                 kube=kube,
                 shared=SharedReads(kube),
                 chains=chains,
-                progress=ProgressPoller(settings.progress_poll_seconds, wake, **options),
+                progress=ProgressPoller(settings.progress_poll_seconds, wake_after, **options),
                 metrics=metrics,
                 wake=wake,
             )

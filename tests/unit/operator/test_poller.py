@@ -16,7 +16,7 @@ def key(name: str) -> tuple[str, str, str]:
 
 
 def test_heads_are_asked_in_turn_and_a_new_one_first():
-    poller = ProgressPoller(0.1, lambda key: None)
+    poller = ProgressPoller(0.1, lambda key, wait: None)
     for name in ("a", "b", "c"):
         poller.watch(key(name), "10.0.0.1", SUBNET)
     first = [poller._next() for _ in range(3)]
@@ -44,7 +44,7 @@ async def test_who_does_not_answer_keeps_nobody_waiting():
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
     silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.2", port)
-    poller = ProgressPoller(0.01, lambda key: answered.set(), port=port)
+    poller = ProgressPoller(0.01, lambda key, wait: answered.set(), port=port)
     poller.watch(key("loud"), "127.0.0.1", SUBNET)
     poller.watch(key("silent"), "127.0.0.2", SUBNET)
     running = asyncio.create_task(poller.run())
@@ -67,7 +67,7 @@ async def test_what_an_ended_task_said_of_its_peers_is_history_and_its_subnet_he
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     woken: list[object] = []
-    poller = ProgressPoller(0.1, woken.append, port=runner.addresses[0][1])
+    poller = ProgressPoller(0.1, lambda key, wait: woken.append(key), port=runner.addresses[0][1])
     poller.watch(TASK, "127.0.0.1", SUBNET)
     async with ClientSession() as session:
         await poller._ask(session, TASK, "127.0.0.1")
