@@ -69,11 +69,13 @@ async def test_a_list_queues_what_has_no_appointment_and_lets_news_go_first():
     world = SimpleNamespace(kube=Listed("known", "lost"), settings=settings, metrics=Metrics())
     pulse = Pulse(100, lambda: 0.0)
     running = asyncio.create_task(resync(world, queue, pulse))  # type: ignore[arg-type]
-    while not pulse.synced:
-        await asyncio.sleep(0)
+    assert await queue.get() == lost
+    queue.done(lost)
+    queue.add(lost, routine=True)
     queue.add(news)
     assert [await queue.get(), await queue.get()] == [news, lost]
-    assert len(queue) == 0
+    assert pulse.synced
+    assert len(queue) == 0, "what has an appointment waits for it"
     running.cancel()
     queue.close()
 
