@@ -21,6 +21,7 @@ from covey_chain.types import Consortium, Member, PublishedTask, TaskStatus
 
 from covey_operator.kinds import Key
 from covey_operator.metrics import Metrics
+from covey_operator.news import Interest, News, wait_seconds
 from covey_operator.plan.model import ConsortiumOnChain, TaskOnChain
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 EVENT_CHUNK_BLOCKS = 2_000  # public nodes refuse larger ranges
 READS_AT_ONCE = 8  # one after the other a thousand tasks would keep a new leader waiting for minutes
 LIVE = (TaskStatus.OPEN, TaskStatus.STARTED)
-LOOK_AGAIN_SECONDS = 5.0  # figures of a Subnet, such as its balance, may lag by so much
 QUICK_POLL_SECONDS, QUICK_FOR_SECONDS = 0.25, 30.0  # an answer to what has just happened is on its way
 
 
@@ -40,42 +40,6 @@ class MirrorKey:
     chain_id: int
     contract: str
     confirmations: int
-
-
-@dataclass(frozen=True)
-class Interest:
-    """What a subscriber wants to hear of: a consortium as `address` sees it, or one task of it."""
-
-    consortium: str
-    address: str
-    task_id: bytes | None = None
-
-
-@dataclass(frozen=True)
-class News:
-    """What the events of some blocks were about: whether members changed, which tasks, who has published."""
-
-    members: bool
-    tasks: frozenset[bytes]
-    planners: frozenset[str]
-
-
-def wait_seconds(interest: Interest, news: News, task: TaskOnChain | None) -> float | None:
-    """How soon a subscriber must hear of news; None if they are none to it.
-
-    A Subnet acts on members and on what others publish; of all else it shows sums, which may wait. A task acts on what
-    is about itself, and on members while it looks for them. Were everything news to all, each transaction of one task
-    would cost a pass over a thousand others.
-
-    Args:
-        interest: of the subscriber.
-        news: of its consortium.
-        task: the task that the interest is about, if it is on chain.
-    """
-    if interest.task_id is None:
-        return 0.0 if news.members or news.planners - {interest.address} else LOOK_AGAIN_SECONDS
-    looks_for_members = task is None or task.published.status is TaskStatus.OPEN
-    return 0.0 if interest.task_id in news.tasks or (news.members and looks_for_members) else None
 
 
 @dataclass
@@ -119,6 +83,7 @@ class Mirror:
         self._block_hash = b""
         self._error: ChainError | None = None
         self._lock = asyncio.Lock()
+        self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._quick_until = 0.0
         self._stirred = asyncio.Event()
 
@@ -242,10 +207,9 @@ class Mirror:
         head = await self._confirmed_block(chain)
         followed.members = {member.address: member for member in await chain.members(followed.consortium.id)}
         published = await chain.tasks(followed.consortium.id)
-        slots = asyncio.Semaphore(READS_AT_ONCE)
 
         async def one(task: PublishedTask) -> TaskOnChain:
-            async with slots:
+            async with self._slots:
                 return await self._read_task(chain, followed, task)
 
         found = await asyncio.gather(*map(one, published))
@@ -303,23 +267,26 @@ class Mirror:
                 followed.members.pop(address, None)
             else:
                 followed.members[address] = member
-        planners: set[str] = set()  # of what has been published
-        for task_id in touched_tasks:
-            known = followed.tasks.get(task_id)
-            if known is None:
-                published = await chain.task(task_id)
-                assert published is not None, "a task never leaves the chain within one history"
-                planners.add(published.planner)
-            else:  # its terms never change, and are the larger part
-                published = replace(known.published, status=await chain.task_status(task_id))
-            fresh = await self._read_task(chain, followed, published)
-            followed.tasks[task_id] = replace(fresh, transactions=known.transactions if known else ())
+        fresh = await asyncio.gather(*(self._read_again(chain, followed, task_id) for task_id in touched_tasks))
+        published = {task.published.planner for task in fresh if task.published.task_id not in followed.tasks}
+        followed.tasks.update((task.published.task_id, task) for task in fresh)
         for event in notes:
             self._note_transaction(followed, event)
         if touched_tasks or touched_members:
             followed.block = head
             self._stir()
-            self._wake_concerned(followed, News(bool(touched_members), frozenset(touched_tasks), frozenset(planners)))
+            self._wake_concerned(followed, News(bool(touched_members), frozenset(touched_tasks), frozenset(published)))
+
+    async def _read_again(self, chain: Chain, followed: _Followed, task_id: bytes) -> TaskOnChain:
+        """A task that has changed or is new; of a known one all but the terms, which never change."""
+        known = followed.tasks.get(task_id)
+        async with self._slots:
+            if known is not None:
+                published = replace(known.published, status=await chain.task_status(task_id))
+                return replace(await self._read_task(chain, followed, published), transactions=known.transactions)
+            found = await chain.task(task_id)
+            assert found is not None, "a task never leaves the chain within one history"
+            return await self._read_task(chain, followed, found)
 
     async def _read_task(self, chain: Chain, followed: _Followed, published: PublishedTask) -> TaskOnChain:
         task_id = published.task_id

@@ -45,7 +45,8 @@ from covey_operator.kinds import (
     uid_of,
 )
 from covey_operator.kube import FORBIDDEN, NOT_FOUND, NameConflictError
-from covey_operator.mirror import Interest, Mirror
+from covey_operator.mirror import Mirror
+from covey_operator.news import Interest
 from covey_operator.owner import signer_of
 from covey_operator.plan import names
 from covey_operator.plan.model import (

@@ -15,7 +15,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from covey_operator.controller import Pulse
 from covey_operator.kinds import SUBNET, Key, key_of
-from covey_operator.mirror import Interest
+from covey_operator.news import Interest
 from covey_operator.observe import parse_subnet
 from covey_operator.world import World
 

@@ -8,7 +8,7 @@ import pytest
 from covey_chain.types import TaskStatus
 from covey_operator.kinds import SUBNET, TASK
 from covey_operator.kube import OWN_WRITES_KEPT, OwnWrites
-from covey_operator.mirror import LOOK_AGAIN_SECONDS, Interest, News, wait_seconds
+from covey_operator.news import LOOK_AGAIN_SECONDS, Interest, News, wait_seconds
 from covey_operator.plan.model import Children
 from covey_operator.shared import SharedReads
 from covey_operator.watch import build_registry
