@@ -34,8 +34,9 @@ def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> 
     registry = kopf.OperatorRegistry()
 
     def tell(key: Key, event: kopf.RawEvent) -> None:
-        if not own_writes.has(event["object"].get("metadata") or {}):
-            wake(key, event["type"] is None)
+        listed = event["type"] is None  # under an own write there may be another's, of which no watch has told
+        if listed or not own_writes.has(event["object"].get("metadata") or {}):
+            wake(key, listed)
 
     @kopf.on.event(SUBNET.group, SUBNET.plural, registry=registry)
     async def on_subnet(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:

@@ -54,16 +54,25 @@ async def test_what_the_operator_wrote_itself_wakes_nobody():
     handler = next(one for one in registry._watching.get_all_handlers() if one.fn.__name__ == "on_task")
     key = (TASK.kind, "oncology", "wdbc")
 
-    async def happens(version: str, kind: str | None = "MODIFIED") -> None:
-        event = {"type": kind, "object": task_object(version)}
+    async def happens(version: str) -> None:
+        event = {"type": "MODIFIED", "object": task_object(version)}
         await handler.fn(namespace="oncology", name="wdbc", event=event)
 
     writes.add(task_object("7"))
     await happens("7")
     assert woken == []
     await happens("8")
-    await happens("9", None)
-    assert woken == [(key, False), (key, True)], "a change by somebody else; and what is only listed is routine"
+    assert woken == [(key, False)], "a change by somebody else"
+
+
+async def test_what_is_listed_is_routine_whoever_wrote_it():
+    woken: list[object] = []
+    writes = OwnWrites()
+    registry = build_registry(lambda key, routine: woken.append((key, routine)), writes)
+    handler = next(one for one in registry._watching.get_all_handlers() if one.fn.__name__ == "on_task")
+    writes.add(task_object("7"))
+    await handler.fn(namespace="oncology", name="wdbc", event={"type": None, "object": task_object("7")})
+    assert woken == [((TASK.kind, "oncology", "wdbc"), True)]
 
 
 def test_own_writes_are_not_remembered_for_ever():
