@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 LEASE_NAME = "covey-operator"
 LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10, 7, 2
 REQUEST_SECONDS = 3  # a connection that hangs must not outlast the Lease
+GIVE_UP_SECONDS = 9  # after the last renewal, whatever hangs: before a standby may have it
 
 
 class LeaseLostError(RuntimeError):
@@ -31,7 +33,16 @@ class LeaseLostError(RuntimeError):
 
 
 class PatientLeaseLock(LeaseLock):
-    """A lock for which an API server that does not answer is one more failed try; the library would give up."""
+    """A lock for which an API server that does not answer is one more failed try; the library would give up.
+
+    `on_held` is called after each success with the time (the event loop's clock, seconds) at which it was asked for.
+    """
+
+    def __init__(
+        self, name: str, namespace: str, identity: str, api: ApiClient, on_held: Callable[[float], None]
+    ) -> None:
+        super().__init__(name, namespace, identity, api)
+        self._on_held = on_held
 
     async def get(self, name: str, namespace: str) -> Any:  # noqa: ANN401 (the library's own union)
         """Read the Lease: (True, record) or (False, error)."""
@@ -44,22 +55,28 @@ class PatientLeaseLock(LeaseLock):
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         """Create the Lease; the library's own `create` passes an argument that its client refuses (37.0)."""
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        asked = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self.api_instance.create_namespaced_lease(namespace, lease)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot create the Lease: %s", error)
             return False
+        self._on_held(asked)
         return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """Renew or take over the Lease."""
+        asked = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                return await super().update(name, namespace, updated_record)
+                renewed = await super().update(name, namespace, updated_record)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot renew the Lease: %s", error)
             return False
+        if renewed:
+            self._on_held(asked)
+        return renewed
 
 
 async def hold_lease(api: ApiClient, namespace: str, identity: str, leading: asyncio.Event) -> None:
@@ -76,9 +93,17 @@ async def hold_lease(api: ApiClient, namespace: str, identity: str, leading: asy
     async def stopped() -> None:
         raise LeaseLostError(f"Lease {namespace}/{LEASE_NAME} could not be renewed within {RENEW_SECONDS} s")
 
-    lock = PatientLeaseLock(LEASE_NAME, namespace, identity, api)
-    config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
-    await LeaderElection(config).run()
+    try:
+        async with asyncio.timeout(None) as patience:
+            lock = PatientLeaseLock(
+                LEASE_NAME, namespace, identity, api, lambda asked: patience.reschedule(asked + GIVE_UP_SECONDS)
+            )
+            config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
+            await LeaderElection(config).run()
+    except TimeoutError as error:
+        raise LeaseLostError(
+            f"Lease {namespace}/{LEASE_NAME} could not be renewed: {GIVE_UP_SECONDS} s over"
+        ) from error
 
 
 async def give_back(api: ApiClient, namespace: str, identity: str) -> None:

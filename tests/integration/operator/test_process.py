@@ -103,6 +103,24 @@ async def test_who_ends_in_order_gives_the_lease_back(cluster, another_operator)
         await cluster.until("the next one leads", leads_too)
 
 
+async def test_who_was_frozen_while_another_took_over_ends(cluster, another_operator):
+    with another_operator(COVEY_LEADER_ELECTION="true") as first:
+
+        async def leads(process):
+            return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
+
+        await cluster.until("the first leads", lambda: leads(first))
+        with another_operator(COVEY_LEADER_ELECTION="true") as second:
+            await ready(cluster, second.port())
+            first.pause()
+            await cluster.until("the second leads", lambda: leads(second), limit_seconds=60)
+            first.resume()
+            assert first.exit_status(25) == 1
+            assert "could not be renewed" in first.text()
+            assert second.running
+            assert second.terminate() == 0, second.text()
+
+
 async def test_an_operator_that_loses_its_lease_ends_at_once(cluster, another_operator):
     with another_operator(COVEY_LEADER_ELECTION="true") as process:
 
