@@ -15,6 +15,7 @@ from web3.providers.rpc.utils import check_if_retry_on_failure
 from web3.types import RPCEndpoint, RPCResponse
 
 TRIES, PAUSE_SECONDS = 2, 0.05
+CONNECTIONS = 16
 
 
 class KeptHTTPProvider(AsyncHTTPProvider):
@@ -52,6 +53,7 @@ class KeptHTTPProvider(AsyncHTTPProvider):
 
     async def _post(self, body: bytes) -> bytes:
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(raise_for_status=True, timeout=self._timeout)
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            self._session = aiohttp.ClientSession(connector=connector, raise_for_status=True, timeout=self._timeout)
         async with self._session.post(str(self.endpoint_uri), data=body, headers=self.get_request_headers()) as answer:
             return await answer.read()
