@@ -74,7 +74,9 @@ class Bench:
         with _ended(self.operators.start(**DEFAULTS, **settings)) as process:
             yield await asyncio.to_thread(Seen, process, self.session)
 
-    async def until(self, what: str, check: Callable[[], Awaitable[bool]], limit_seconds: float) -> float:
+    async def until(
+        self, what: str, check: Callable[[], Awaitable[bool]], limit_seconds: float, pause_seconds: float = 0.1
+    ) -> float:
         """Ask until the answer is yes; returns the seconds that it took.
 
         Raises:
@@ -86,7 +88,7 @@ class Bench:
                 if time.monotonic() - said > 10:
                     said = time.monotonic()
                     self.say(f"waiting for {what}: {self.kubelet.running:,} pods run")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(pause_seconds)
         return time.monotonic() - began
 
 

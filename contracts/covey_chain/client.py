@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from eth_utils.address import to_checksum_address
@@ -114,14 +115,19 @@ class Chain(Connection):
         found = await self._several([self.task(bytes(identity)) for identity in identities])
         return [task for task in found if task is not None]
 
-    async def participants(self, task_id: bytes) -> list[Participant]:
-        """Who has accepted, sorted by address; with snapshotted stake once the task has started."""
+    async def participants(self, task_id: bytes, members: Mapping[str, Member] | None = None) -> list[Participant]:
+        """Who has accepted, sorted by address; with snapshotted stake once the task has started.
+
+        Args:
+            task_id: 32 bytes.
+            members: address -> member of those that the caller knows; the others are read.
+        """
         functions = self.market_contract.functions
         terms, _, status, *_ = await self.call(functions.taskOf(task_id))
         consortium, started = terms[0], status in (TaskStatus.STARTED, TaskStatus.FINISHED)
 
         async def one(place: int, address: str) -> Participant | None:
-            member = await self.member(consortium, address)
+            member = (members or {}).get(address) or await self.member(consortium, address)
             roles, session_key, snapshot, endpoint, expelled, removed = await self.call(
                 functions.participantOf(task_id, address)
             )

@@ -20,6 +20,7 @@ T = TypeVar("T")
 # Providers refuse wider log queries; 10 000 blocks is what the strictest of the common ones answers.
 LOG_BLOCKS = 10_000
 _AT_ONCE = 8
+_EVENTS_AT_ONCE = 32
 
 
 class Connection:
@@ -34,6 +35,7 @@ class Connection:
         self.registry_contract: Any = None
         self.market_contract: Any = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tokens: dict[str, Any] = {}
 
     @classmethod
     async def connect(
@@ -107,8 +109,10 @@ class Connection:
         return await asyncio.gather(*map(one, reads))
 
     def token(self, address: str) -> Any:
-        """An ERC-20 contract at `address`."""
-        return self._contract("DevToken", address)
+        """An ERC-20 contract at `address`; web3 makes a class for each, which is kept."""
+        if address not in self._tokens:
+            self._tokens[address] = self._contract("DevToken", address)
+        return self._tokens[address]
 
     async def block_number(self) -> int:
         """Height of the newest block."""
@@ -147,7 +151,12 @@ class Connection:
         if task_id is not None:
             wanted["topics"] = [None, "0x" + task_id.hex()]
         logs = await self.ask("eth_getLogs", self.web3.eth.get_logs(wanted))
-        return [self._event(contracts[log["address"]], log) for log in logs]
+        found: list[Event] = []
+        for log in logs:
+            if len(found) % _EVENTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # decoding takes a millisecond each, and a Lease may have to be renewed
+            found.append(self._event(contracts[log["address"]], log))
+        return found
 
     @staticmethod
     def _event(contract: Any, log: Any) -> Event:

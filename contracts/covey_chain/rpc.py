@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-import aiohttp
 from eth_abi import decode
 from eth_abi.exceptions import DecodingError
 from web3 import AsyncHTTPProvider, AsyncWeb3
@@ -19,11 +18,11 @@ from web3.exceptions import (
     Web3RPCError,
 )
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
 
 from covey_chain import abi
 from covey_chain.errors import ChainError, NoContract, Reverted, RpcUnavailable
 from covey_chain.failover import NO_ANSWER, Failover
+from covey_chain.provider import KeptHTTPProvider
 
 T = TypeVar("T")
 
@@ -40,8 +39,7 @@ def connect(
     """
 
     def one(url: str) -> AsyncHTTPProvider:
-        retries = ExceptionRetryConfiguration((aiohttp.ClientError, TimeoutError), retries=2, backoff_factor=0.05)
-        return AsyncHTTPProvider(url, {"timeout": aiohttp.ClientTimeout(timeout_seconds)}, retries)
+        return KeptHTTPProvider(url, timeout_seconds)
 
     provider = Failover((url, *fallbacks), chain_id, one) if fallbacks else one(url)
     web3: AsyncWeb3[AsyncHTTPProvider | Failover] = AsyncWeb3(provider)

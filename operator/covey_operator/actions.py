@@ -16,8 +16,8 @@ from covey_operator.plan.storage import secret
 from covey_operator.world import World
 
 
-async def make_secret(world: World, owner: Object, action: model.Action) -> bool:
-    """Make a Secret if the action is to make one; True if it was.
+async def make_secret(world: World, owner: Object, action: model.MakeSecret) -> Object | None:
+    """Make one of our Secrets; what was written.
 
     Raises:
         NameConflictError: somebody else's Secret has that name.
@@ -32,10 +32,7 @@ async def make_secret(world: World, owner: Object, action: model.Action) -> bool
         case model.MakeTls():
             common = {names.NAME: "covey", names.MANAGED_BY: "covey-operator", names.SUBNET: name}
             made = secret(names.exchange(name), namespace, common, new_tls(name, utc_now()))
-        case _:
-            return False
-    await world.kube.apply(made, None, owner)
-    return True
+    return await world.kube.apply(made, None, owner)
 
 
 async def transact(

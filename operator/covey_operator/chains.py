@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from covey_api.subnet import ChainSpec
 from covey_chain.signers import Signer
@@ -11,15 +12,20 @@ from covey_chain.wallet import Wallet
 from covey_operator.kinds import Key
 from covey_operator.metrics import Metrics
 from covey_operator.mirror import Mirror, MirrorKey
-from covey_operator.queue import WorkQueue
 
 
 class Chains:
     """Mirrors run in the given group: one that dies of anything but a chain error ends the operator."""
 
-    def __init__(self, group: asyncio.TaskGroup, queue: WorkQueue[Key], poll_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        wake: Callable[[Key, float], None],
+        poll_seconds: float,
+        metrics: Metrics,
+    ) -> None:
         self._group = group
-        self._queue = queue
+        self._wake = wake
         self._poll_seconds = poll_seconds
         self._metrics = metrics
         self._mirrors: dict[MirrorKey, tuple[Mirror, asyncio.Task[None]]] = {}
@@ -29,7 +35,7 @@ class Chains:
         """The mirror for a Subnet's chain; started at first use."""
         key = MirrorKey(spec.rpc_urls, spec.chain_id, spec.contract.lower(), spec.confirmations)
         if key not in self._mirrors:
-            mirror = Mirror(key, self._poll_seconds, self._metrics, self._queue.add)
+            mirror = Mirror(key, self._poll_seconds, self._metrics, self._wake)
             self._mirrors[key] = (mirror, self._group.create_task(mirror.run(), name=f"mirror {key.contract}"))
         return self._mirrors[key][0]
 

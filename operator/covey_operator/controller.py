@@ -37,6 +37,7 @@ class Pulse:
         self._clock = clock
         self._last = clock()
         self.synced = False
+        self.warm = False  # as a standby: the chains have been looked at
 
     def start(self) -> None:
         """The work begins now: nothing was listed yet, and the time runs."""
@@ -63,8 +64,10 @@ async def work(world: World, queue: WorkQueue[Key]) -> None:
                 again = await reconcile(world, key)
             queue.forget(key)
             if again is not None:
-                # Spread, so that a thousand objects of one resync do not come back in one second.
-                queue.add_after(key, again * random.uniform(0.9, 1.1))  # noqa: S311
+                # Spread, so that a thousand objects of one start do not come back in one second, ever.
+                routine = again >= world.settings.resync_seconds
+                spread = random.uniform(0.75 if routine else 0.9, 1.0)  # noqa: S311
+                queue.add_after(key, min(again, world.settings.resync_seconds) * spread, routine)
             world.metrics.reconciles.labels(kind, "success").inc()
         except Exception as error:
             delay = queue.add_failed(key, retry_after_seconds(error))
@@ -100,11 +103,16 @@ def _short(error: Exception) -> str:
 
 
 async def resync(world: World, queue: WorkQueue[Key], pulse: Pulse) -> None:
-    """List all objects now and then and queue them: a watch that died silently costs at most this long."""
+    """List all objects now and then and queue those without an appointment.
+
+    A pass always ends with an appointment (see `work`): so every object gets a pass at least once per
+    COVEY_RESYNC_SECONDS, also one of which a silent watch has told nothing.
+    """
     while True:
         try:
             for key in await list_keys(world):
-                queue.add(key)
+                if not queue.has(key):
+                    queue.add(key, routine=True)
             pulse.beat()
             world.metrics.resync_success.set_to_current_time()
             wait = world.settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
@@ -121,5 +129,5 @@ async def list_keys(world: World) -> list[Key]:
         key_of(obj)
         for namespace in namespaces
         for kind in (SUBNET, TASK)
-        for obj in await world.kube.list_all(kind, namespace)
+        async for obj in world.kube.each(kind, namespace)
     ]

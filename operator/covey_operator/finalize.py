@@ -66,8 +66,8 @@ async def finalize_subnet(world: World, obj: Object) -> float | None:
     """
     if names.FINALIZER not in (obj["metadata"].get("finalizers") or []):
         return None
-    tasks = await world.kube.list_all(TASK, namespace_of(obj))
-    own = [task for task in tasks if (task.get("spec") or {}).get("subnet") == name_of(obj)]
+    tasks = world.kube.each(TASK, namespace_of(obj))
+    own = [task async for task in tasks if (task.get("spec") or {}).get("subnet") == name_of(obj)]
     mirrors = [task for task in own if labels_of(task).get(names.MIRROR) == "true"]
     for mirror in mirrors:
         if not deleting(mirror):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from covey_operator.plan.names import QUEUE
 
 FIELD_MANAGER = "covey-operator"
 APPLIED_HASH = "covey.dev/applied-hash"
+OWN_WRITES_KEPT, PAGE_SIZE = 4096, 250
 MAX_EVENT_MESSAGE = 1023  # the API refuses 1024 and more
 REQUEST_SECONDS = 30.0
 
@@ -96,10 +97,31 @@ def with_hash(desired: Object) -> Object:
     return {**desired, "metadata": metadata}
 
 
+class OwnWrites:
+    """Versions of objects that this process has written: a watch tells of them, and they are no news.
+
+    A pass knows what it has written itself; what it writes of another object it must wake.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[str, str], None] = {}
+
+    def add(self, written: Object) -> None:
+        """Remember what the API server answered to a write."""
+        self._versions[uid_of(written), str(written["metadata"]["resourceVersion"])] = None
+        if len(self._versions) > OWN_WRITES_KEPT:
+            del self._versions[next(iter(self._versions))]
+
+    def has(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether an object with this metadata is as this process has left it."""
+        return (str(metadata.get("uid")), str(metadata.get("resourceVersion"))) in self._versions
+
+
 class Kube:
     """The operator's client: `kubernetes.aio` with its dynamic client, counted by verb, kind and status code."""
 
     def __init__(self, api: ApiClient, metrics: Metrics, instance: str) -> None:
+        self.own_writes = OwnWrites()
         self._dynamic: Any = DynamicClient(api)  # type: ignore[no-untyped-call]
         self._metrics = metrics
         self._instance = instance
@@ -134,8 +156,17 @@ class Kube:
         # Items of a list carry no kind of their own.
         return [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in found["items"]]
 
-    async def apply(self, desired: Object, live: Object | None, owner: Object) -> bool:
-        """Server-side apply of one of `owner`'s children; True if something was written.
+    async def each(self, kind: Kind, namespace: str | None) -> AsyncIterator[Object]:
+        """All objects of a namespace (or of the cluster), read page by page: thousands are never held at once."""
+        more: str | None = None
+        while more != "":
+            page = await self._request("list", kind, kind.path(namespace), limit=PAGE_SIZE, _continue=more)
+            for item in page["items"]:
+                yield {**item, "apiVersion": kind.api_version, "kind": kind.kind}
+            more = page["metadata"].get("continue", "")
+
+    async def apply(self, desired: Object, live: Object | None, owner: Object) -> Object | None:
+        """Server-side apply of one of `owner`'s children; what was written, None if nothing was.
 
         Raises:
             NameConflictError: an object of that name exists and `owner` is not its controller.
@@ -149,16 +180,17 @@ class Kube:
         if live is not None and not controlled_by(live, uid_of(owner)):
             raise NameConflictError(kind.kind, namespace, name)
         if live is not None and self._current(desired, live):
-            return False
+            return None
         try:
-            await self._apply(kind, desired, force=live is not None)
+            written = await self._apply(kind, desired, force=live is not None)
         except ApiException as error:
             if error.status == CONFLICT and live is None:  # somebody was faster
                 raise NameConflictError(kind.kind, namespace, name) from error
             if error.status in (FORBIDDEN, UNPROCESSABLE):
                 raise RefusedError(kind.kind, name, _said(error)) from error
             raise
-        return True
+        self.own_writes.add(written)
+        return written
 
     @staticmethod
     def _current(desired: Object, live: Object) -> bool:
@@ -169,8 +201,8 @@ class Kube:
         queued = kind_of(desired) == RAY_CLUSTER and QUEUE in labels_of(desired)
         return queued or kind_of(desired) == CLAIM or holds(desired, live)
 
-    async def _apply(self, kind: Kind, desired: Object, force: bool) -> None:
-        await self._request(
+    async def _apply(self, kind: Kind, desired: Object, force: bool) -> Object:
+        return await self._request(
             "apply",
             kind,
             kind.path(namespace_of(desired), name_of(desired)),
@@ -191,7 +223,7 @@ class Kube:
             "metadata": {"name": name_of(obj), "namespace": namespace_of(obj), "uid": uid_of(obj)},
             "status": status,
         }
-        await self._request(
+        written = await self._request(
             "apply",
             kind,
             kind.path(namespace_of(obj), name_of(obj)) + "/status",
@@ -200,6 +232,7 @@ class Kube:
             field_manager=FIELD_MANAGER,
             force_conflicts="true",
         )
+        self.own_writes.add(written)
         return True
 
     async def set_finalizers(self, obj: Object, finalizers: list[str]) -> Object | None:
@@ -213,7 +246,7 @@ class Kube:
             "metadata": {"finalizers": finalizers or None, "resourceVersion": obj["metadata"]["resourceVersion"]},
         }
         try:
-            return await self._request(
+            written = await self._request(
                 "patch",
                 kind,
                 kind.path(namespace_of(obj), name_of(obj)),
@@ -225,6 +258,8 @@ class Kube:
             if error.status == NOT_FOUND:
                 return None
             raise
+        self.own_writes.add(written)
+        return written
 
     async def delete(self, obj: Object) -> bool:
         """Delete exactly this object (by uid); False if it was gone already."""

@@ -1,13 +1,19 @@
-"""Leader election by a Lease (client-go's durations); who loses it ends the process."""
+"""Leader election by a Lease; who loses it ends the process, who ends in order gives it back.
+
+A standby has the Lease of a leader that was killed at most `LEASE_SECONDS` and one retry after the last renewal: within
+12 s. client-go allows 15 s for that; what an API server may be away before its leader gives up shrinks with it, from
+10 s to 7 s, and costs a restart.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
+from kubernetes.aio.client import ApiClient, CoordinationV1Api, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -17,7 +23,9 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "covey-operator"
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10, 7, 2
+REQUEST_SECONDS = 3  # a connection that hangs must not outlast the Lease
+GIVE_UP_SECONDS = 9  # after the last renewal, whatever hangs: before a standby may have it
 
 
 class LeaseLostError(RuntimeError):
@@ -25,32 +33,50 @@ class LeaseLostError(RuntimeError):
 
 
 class PatientLeaseLock(LeaseLock):
-    """A lock for which an API server that does not answer is one more failed try; the library would give up."""
+    """A lock for which an API server that does not answer is one more failed try; the library would give up.
+
+    `on_held` is called after each success with the time (the event loop's clock, seconds) at which it was asked for.
+    """
+
+    def __init__(
+        self, name: str, namespace: str, identity: str, api: ApiClient, on_held: Callable[[float], None]
+    ) -> None:
+        super().__init__(name, namespace, identity, api)
+        self._on_held = on_held
 
     async def get(self, name: str, namespace: str) -> Any:  # noqa: ANN401 (the library's own union)
         """Read the Lease: (True, record) or (False, error)."""
         try:
-            return await super().get(name, namespace)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                return await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=str(error))
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         """Create the Lease; the library's own `create` passes an argument that its client refuses (37.0)."""
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        asked = asyncio.get_running_loop().time()
         try:
-            await self.api_instance.create_namespaced_lease(namespace, lease)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self.api_instance.create_namespaced_lease(namespace, lease)
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot create the Lease: %s", error)
             return False
+        self._on_held(asked)
         return True
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """Renew or take over the Lease."""
+        asked = asyncio.get_running_loop().time()
         try:
-            return await super().update(name, namespace, updated_record)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                renewed = await super().update(name, namespace, updated_record)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot renew the Lease: %s", error)
             return False
+        if renewed:
+            self._on_held(asked)
+        return renewed
 
 
 async def hold_lease(api: ApiClient, namespace: str, identity: str, leading: asyncio.Event) -> None:
@@ -67,6 +93,28 @@ async def hold_lease(api: ApiClient, namespace: str, identity: str, leading: asy
     async def stopped() -> None:
         raise LeaseLostError(f"Lease {namespace}/{LEASE_NAME} could not be renewed within {RENEW_SECONDS} s")
 
-    lock = PatientLeaseLock(LEASE_NAME, namespace, identity, api)
-    config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
-    await LeaderElection(config).run()
+    try:
+        async with asyncio.timeout(None) as patience:
+            lock = PatientLeaseLock(
+                LEASE_NAME, namespace, identity, api, lambda asked: patience.reschedule(asked + GIVE_UP_SECONDS)
+            )
+            config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
+            await LeaderElection(config).run()
+    except TimeoutError as error:
+        raise LeaseLostError(
+            f"Lease {namespace}/{LEASE_NAME} could not be renewed: {GIVE_UP_SECONDS} s over"
+        ) from error
+
+
+async def give_back(api: ApiClient, namespace: str, identity: str) -> None:
+    """Tell a standby that it need not wait; to be called when nothing works any more. What fails costs only time."""
+    leases = CoordinationV1Api(api)
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            lease = await leases.read_namespaced_lease(LEASE_NAME, namespace)
+            if lease.spec is None or lease.spec.holder_identity != identity:
+                return
+            lease.spec.holder_identity = None
+            await leases.replace_namespaced_lease(LEASE_NAME, namespace, lease)
+    except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+        log.warning("cannot give the Lease back: %s", error)

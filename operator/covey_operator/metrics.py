@@ -36,7 +36,7 @@ class ConditionGauges(Collector):
             "Conditions of Subnets and FederatedTasks; 1 for the status that holds.",
             labels=("kind", "namespace", "name", "type", "status"),
         )
-        for (kind, namespace, name), conditions in self._conditions.items():
+        for (kind, namespace, name), conditions in list(self._conditions.items()):
             for condition in conditions:
                 for status in ConditionStatus:
                     family.add_metric(

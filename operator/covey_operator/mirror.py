@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from covey_chain.types import Consortium, Member, PublishedTask, TaskStatus
 
 from covey_operator.kinds import Key
 from covey_operator.metrics import Metrics
+from covey_operator.news import Interest, News, wait_seconds
 from covey_operator.plan.model import ConsortiumOnChain, TaskOnChain
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 EVENT_CHUNK_BLOCKS = 2_000  # public nodes refuse larger ranges
 READS_AT_ONCE = 8  # one after the other a thousand tasks would keep a new leader waiting for minutes
 LIVE = (TaskStatus.OPEN, TaskStatus.STARTED)
+QUICK_POLL_SECONDS, QUICK_FOR_SECONDS = 0.25, 30.0  # an answer to what has just happened is on its way
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Mirror:
         key: MirrorKey,
         poll_seconds: float,
         metrics: Metrics,
-        wake: Callable[[Key], None],
+        wake: Callable[[Key, float], None],
     ) -> None:
         self.key = key
         self._poll_seconds = poll_seconds
@@ -73,13 +76,16 @@ class Mirror:
         self._wake = wake
         self._chain: Chain | None = None
         self._followed: dict[str, _Followed] = {}
-        self._subscribers: dict[Key, tuple[str, bytes | None]] = {}
+        self._subscribers: dict[Key, Interest] = {}
         self._tokens: dict[str, tuple[int, str]] = {}
         self._task_ids: dict[tuple[str, bytes], bytes] = {}
         self._block: int | None = None
         self._block_hash = b""
         self._error: ChainError | None = None
         self._lock = asyncio.Lock()
+        self._slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._quick_until = 0.0
+        self._stirred = asyncio.Event()
 
     @property
     def idle(self) -> bool:
@@ -97,18 +103,18 @@ class Mirror:
             self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
         return self._chain
 
-    async def view(self, name: str, subscriber: Key, task_id: bytes | None = None) -> ConsortiumOnChain | None:
-        """The consortium as of now, None if there is none; from here on the subscriber is woken by its changes.
+    def subscribe(self, subscriber: Key, interest: Interest) -> None:
+        """From here on the subscriber is woken by changes, and when the chain fails or comes back."""
+        self._subscribers[subscriber] = interest
 
-        Args:
-            name: name of the consortium.
-            subscriber: woken at changes.
-            task_id: wake only for this task; None for everything.
+    async def view(self, name: str) -> ConsortiumOnChain | None:
+        """The consortium as of the last look at the chain, None if there is none.
 
         Raises:
             ChainError: the last look at the chain failed.
         """
-        self._subscribers[subscriber] = (name, task_id)
+        if self._error is None and name in self._followed:
+            return self._followed[name].view()
         async with self._lock:
             if self._error is not None:
                 raise self._error  # a dead node must not be asked by every pass: `run` keeps trying and wakes
@@ -146,7 +152,10 @@ class Mirror:
         return self._task_ids[planner, salt]
 
     async def run(self) -> None:
-        """Poll for ever; errors of the chain are remembered, shown by `view`, and tried again."""
+        """Poll for ever; errors of the chain are remembered, shown by `view`, and tried again.
+
+        After something has happened, an own transaction included, it looks more often for a while.
+        """
         while True:
             async with self._lock:
                 failed_before = self._error is not None
@@ -156,8 +165,21 @@ class Mirror:
                 except ChainError as error:
                     self._failed(error)
             if (self._error is not None) != failed_before:
-                self._wake_subscribers(None, None)
-            await asyncio.sleep(self._poll_seconds)
+                self._wake_all(None)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        self._stirred.clear()
+        with suppress(TimeoutError):
+            if asyncio.get_running_loop().time() >= self._quick_until:
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._stirred.wait()
+        if asyncio.get_running_loop().time() < self._quick_until:
+            await asyncio.sleep(min(QUICK_POLL_SECONDS, self._poll_seconds))
+
+    def _stir(self) -> None:
+        self._quick_until = asyncio.get_running_loop().time() + QUICK_FOR_SECONDS
+        self._stirred.set()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -185,11 +207,10 @@ class Mirror:
         head = await self._confirmed_block(chain)
         followed.members = {member.address: member for member in await chain.members(followed.consortium.id)}
         published = await chain.tasks(followed.consortium.id)
-        slots = asyncio.Semaphore(READS_AT_ONCE)
 
         async def one(task: PublishedTask) -> TaskOnChain:
-            async with slots:
-                return await self._read_task(chain, task)
+            async with self._slots:
+                return await self._read_task(chain, followed, task)
 
         found = await asyncio.gather(*map(one, published))
         followed.tasks = {task.published.task_id: task for task in found}
@@ -224,7 +245,7 @@ class Mirror:
             if replace(followed.view(), block=before.block) == before:
                 followed.block = before.block
             else:
-                self._wake_subscribers(followed.consortium.name, None)
+                self._wake_all(followed.consortium.name)
 
     async def _take(self, chain: Chain, followed: _Followed, events: Iterable[Event], head: int) -> None:
         """Read again what the events speak of, and wake whom it concerns."""
@@ -246,24 +267,33 @@ class Mirror:
                 followed.members.pop(address, None)
             else:
                 followed.members[address] = member
-        for task_id in touched_tasks:
-            known = followed.tasks.get(task_id)
-            published = await chain.task(task_id)
-            assert published is not None, "a task never leaves the chain within one history"
-            fresh = await self._read_task(chain, published)
-            followed.tasks[task_id] = replace(fresh, transactions=known.transactions if known else ())
+        fresh = await asyncio.gather(*(self._read_again(chain, followed, task_id) for task_id in touched_tasks))
+        published = {task.published.planner for task in fresh if task.published.task_id not in followed.tasks}
+        followed.tasks.update((task.published.task_id, task) for task in fresh)
         for event in notes:
             self._note_transaction(followed, event)
         if touched_tasks or touched_members:
             followed.block = head
-            self._wake_subscribers(followed.consortium.name, None if touched_members else frozenset(touched_tasks))
+            self._stir()
+            self._wake_concerned(followed, News(bool(touched_members), frozenset(touched_tasks), frozenset(published)))
 
-    async def _read_task(self, chain: Chain, published: PublishedTask) -> TaskOnChain:
+    async def _read_again(self, chain: Chain, followed: _Followed, task_id: bytes) -> TaskOnChain:
+        """A task that has changed or is new; of a known one all but the terms, which never change."""
+        known = followed.tasks.get(task_id)
+        async with self._slots:
+            if known is not None:
+                published = replace(known.published, status=await chain.task_status(task_id))
+                return replace(await self._read_task(chain, followed, published), transactions=known.transactions)
+            found = await chain.task(task_id)
+            assert found is not None, "a task never leaves the chain within one history"
+            return await self._read_task(chain, followed, found)
+
+    async def _read_task(self, chain: Chain, followed: _Followed, published: PublishedTask) -> TaskOnChain:
         task_id = published.task_id
-        participants = tuple(await chain.participants(task_id))
-        settlement = await chain.settlement(task_id)
+        participants = tuple(await chain.participants(task_id, followed.members))
+        settlement = await chain.settlement(task_id) if published.status is not TaskStatus.OPEN else None
         claimed = {}
-        if settlement.total_reward:
+        if settlement is not None and settlement.total_reward:
             claimed = {one.address: await chain.claimed(task_id, one.address) for one in participants}
         decimals, symbol = await self.token(published.token)
         return TaskOnChain(published, participants, settlement, claimed, (), decimals, symbol)
@@ -310,7 +340,14 @@ class Mirror:
         assert self._block is not None
         return await self._block_hash_of(chain, self._block) != self._block_hash
 
-    def _wake_subscribers(self, name: str | None, tasks: frozenset[bytes] | None) -> None:
-        for subscriber, (consortium, task_id) in list(self._subscribers.items()):
-            if name in (None, consortium) and (tasks is None or task_id is None or task_id in tasks):
-                self._wake(subscriber)
+    def _wake_all(self, name: str | None) -> None:
+        for subscriber, interest in self._subscribers.items():
+            if name in (None, interest.consortium):
+                self._wake(subscriber, 0.0)
+
+    def _wake_concerned(self, followed: _Followed, news: News) -> None:
+        for subscriber, interest in self._subscribers.items():
+            if interest.consortium == followed.consortium.name:
+                wait = wait_seconds(interest, news, followed.tasks.get(interest.task_id or b""))
+                if wait is not None:
+                    self._wake(subscriber, wait)

@@ -1,9 +1,14 @@
-"""Reads the world for one pass: live objects, secrets, and the chain as the mirror sees it."""
+"""Reads the world for one pass: live objects, secrets, and the chain as the mirror sees it.
+
+A pass carries out several steps. What it has read of a task's children serves the next step together with what the
+pass has written itself, as long as it is a few seconds old; after a deletion, or after a long wait for a block, all is
+read again. Nothing is lost by that: a change by somebody else wakes the task once more, what is deleted is deleted by
+uid, and what is made is looked for by name before.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covey_api.status import Condition, Reason
@@ -41,6 +46,7 @@ from covey_operator.kinds import (
 )
 from covey_operator.kube import FORBIDDEN, NOT_FOUND, NameConflictError
 from covey_operator.mirror import Mirror
+from covey_operator.news import Interest
 from covey_operator.owner import signer_of
 from covey_operator.plan import names
 from covey_operator.plan.model import (
@@ -57,6 +63,8 @@ from covey_operator.plan.report import Record, read_record
 from covey_operator.plan.storage import SESSION_KEY, read_ledger
 from covey_operator.world import World
 
+CHILDREN_SECONDS = 5.0  # so long a pass builds on what it has read of a task's children
+
 
 @dataclass(frozen=True)
 class Member:
@@ -66,6 +74,20 @@ class Member:
     wallet: Wallet
     mirror: Mirror
     chain: ConsortiumOnChain
+    task_id: bytes | None  # of the task that the pass is about
+
+
+@dataclass(frozen=True)
+class Known:
+    """The task's children as this pass knows them, and when they were read (the event loop's clock, seconds)."""
+
+    children: Children
+    read_at: float
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a further step may build on it."""
+        return asyncio.get_running_loop().time() - self.read_at < CHILDREN_SECONDS
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,7 @@ class TaskObservation:
 
     seen: TaskSeen
     member: Member | None
+    read_at: float = 0.0  # when the children were read
 
 
 @dataclass(frozen=True)
@@ -154,21 +177,35 @@ def read_conditions(obj: Object) -> tuple[Condition, ...]:
 
 
 async def reach_member(
-    world: World, namespace: str, spec: SubnetSpec, key: Key, task_id: bytes | None = None
+    world: World, namespace: str, spec: SubnetSpec, key: Key, task: Task | None = None
 ) -> Member | Problem:
-    """Wallet and chain of a Subnet, or what keeps us from them."""
-    signer = await signer_of(world.kube, namespace, spec.chain)
+    """Wallet and chain of a Subnet, or what keeps us from them; from now on the chain wakes `key`.
+
+    Args:
+        world: the edges.
+        namespace: of the Subnet.
+        spec: of the Subnet.
+        key: the object that the pass is about: the Subnet, or `task`.
+        task: None for the Subnet itself.
+    """
+    signer = await signer_of(world.shared, namespace, spec.chain)
     if isinstance(signer, Problem):
         return signer
     mirror = world.chains.mirror(spec.chain)
+    interest = Interest(spec.consortium, signer.address)
+    mirror.subscribe(key, interest)  # first of all: a chain that comes back must wake who could not ask it
     try:
-        chain = await mirror.view(spec.consortium, key, task_id)
+        task_id = None
+        if task is not None:
+            task_id = task.mirror_of or await mirror.task_id(signer.address, names.salt(task.uid))
+            mirror.subscribe(key, replace(interest, task_id=task_id))
+        chain = await mirror.view(spec.consortium)
         if chain is None:
             return failures.no_consortium(spec.consortium, spec.chain.contract)
         wallet = await world.chains.wallet(spec.chain, signer)
     except ChainError as error:
         return failures.of_chain(error)
-    return Member(signer.address, wallet, mirror, chain)
+    return Member(signer.address, wallet, mirror, chain, task_id)
 
 
 async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> SubnetObservation:
@@ -176,9 +213,9 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
     around, now = world.surroundings, utc_now()
     if subnet.spec is None:
         return SubnetObservation(SubnetSeen(now=now, around=around), None)
-    tasks = await world.kube.list_all(TASK, subnet.namespace)
-    here = [task for task in tasks if (task.get("spec") or {}).get("subnet") == subnet.name]
-    answers = [answer for task in here if (answer := world.progress.live(key_of(task))) is not None]
+    tasks = [_glance(task) async for task in world.kube.each(TASK, subnet.namespace)]
+    here = [task for task in tasks if task.subnet == subnet.name]
+    answers = [answer for task in here if (answer := world.progress.live(task.key)) is not None]
     member = await reach_member(world, subnet.namespace, subnet.spec, key_of(obj))
     if isinstance(member, Problem):
         seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers))
@@ -203,27 +240,31 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
         tls=tls,
         balance=balance,
         problem=problem,
-        mirrored=frozenset(_mirrored(here)),
-        taken_names=frozenset(name_of(task) for task in tasks),
+        mirrored=frozenset(task.mirror_of for task in here if task.mirror_of is not None),
+        taken_names=frozenset(task.key[2] for task in tasks),
         progress=tuple(answers),
-        cut_off=tuple(name_of(task) for task in here if _is_cut_off(task)),
+        cut_off=tuple(task.key[2] for task in here if task.cut_off),
     )
     return SubnetObservation(seen, member)
 
 
-async def observe_task(world: World, obj: Object, task: Task) -> TaskObservation:
-    """Everything that a plan for a task depends on."""
+async def observe_task(world: World, obj: Object, task: Task, known: Known | None = None) -> TaskObservation:
+    """Everything that a plan for a task depends on; `known` from the step before saves reading the children."""
     around, now = world.surroundings, utc_now()
-    parent = await world.kube.get(SUBNET, task.namespace, task.spec.subnet) if task.spec is not None else None
+    parent = await world.shared.get(SUBNET, task.namespace, task.spec.subnet) if task.spec is not None else None
     subnet = parse_subnet(parent) if parent is not None else None
-    wanted = subnet.spec.compute.backend if subnet is not None and subnet.spec is not None else None
-    children = await observe_children(world, task, wanted)
+    if known is None or not known.fresh:
+        wanted = subnet.spec.compute.backend if subnet is not None and subnet.spec is not None else None
+        read_at = asyncio.get_running_loop().time()
+        known = Known(await observe_children(world, task, wanted), read_at)
+    children = known.children
     progress = world.progress.answer(key_of(obj))
     record = read_record(children.config_maps.get(names.result(task.name)))
     seen = TaskSeen(now=now, around=around, children=children, progress=progress, record=record, task_id=task.mirror_of)
     if task.spec is None:
-        return TaskObservation(seen, None)
-    return await _observe_on_chain(world, obj, task, task.spec, subnet, seen, record)
+        return TaskObservation(seen, None, known.read_at)
+    observed = await _observe_on_chain(world, obj, task, task.spec, subnet, seen, record)
+    return replace(observed, read_at=known.read_at)
 
 
 async def _observe_on_chain(
@@ -239,17 +280,18 @@ async def _observe_on_chain(
         return TaskObservation(replace(seen, problem=failures.no_subnet(task.namespace, spec.subnet)), None)
     if subnet.spec is None:
         return TaskObservation(replace(seen, problem=_bad_subnet(subnet)), None)
-    member = await reach_member(world, task.namespace, subnet.spec, key_of(obj), task.mirror_of)
+    member = await reach_member(world, task.namespace, subnet.spec, key_of(obj), task)
     if isinstance(member, Problem):
         return TaskObservation(replace(seen, problem=member), None)
     own = Own(subnet.name, subnet.uid, subnet.spec, member.address)
     try:
-        task_id = task.mirror_of or await member.mirror.task_id(member.address, names.salt(task.uid))
         decimals, _ = await member.mirror.token(spec.bounty.token or member.chain.consortium.stake_token)
     except ChainError as error:
         return TaskObservation(replace(seen, problem=failures.of_chain(error)), None)
     missing = () if record is not None else await _missing_claims(world, task, spec, subnet.spec)
-    full = replace(seen, own=own, chain=member.chain, task_id=task_id, bounty_decimals=decimals, missing_claims=missing)
+    full = replace(
+        seen, own=own, chain=member.chain, task_id=member.task_id, bounty_decimals=decimals, missing_claims=missing
+    )
     return TaskObservation(full, member)
 
 
@@ -269,11 +311,9 @@ async def observe_children(world: World, task: Task, wanted: Backend | None = No
     async def mine(kind: Kind) -> dict[str, Object]:
         return {name_of(child): child for child in await labelled(kind) if controlled_by(child, task.uid)}
 
-    pods, services, policies, config_maps, claims = await asyncio.gather(
-        labelled(POD), mine(SERVICE), mine(NETWORK_POLICY), mine(CONFIG_MAP), mine(CLAIM)
-    )
-    session, token = await asyncio.gather(
-        _session_address(world, task), own_secret(world, task, names.ray_token(task.name))
+    secrets = asyncio.gather(*(own_secret(world, task, of(task.name)) for of in (names.session, names.ray_token)))
+    pods, services, policies, config_maps, claims, (session, token) = await asyncio.gather(
+        labelled(POD), mine(SERVICE), mine(NETWORK_POLICY), mine(CONFIG_MAP), mine(CLAIM), secrets
     )
     ray_clusters: dict[str, Object] = {}
     no_kuberay = None
@@ -294,7 +334,7 @@ async def observe_children(world: World, task: Task, wanted: Backend | None = No
         claims=claims,
         ray_clusters=ray_clusters,
         no_kuberay=no_kuberay,
-        session_address=session,
+        session_address=session_address(session),
         ray_token=token is not None,
     )
 
@@ -314,8 +354,8 @@ async def own_secret(world: World, task: Task, name: str) -> Object | None:
     return secret if secret is not None and controlled_by(secret, task.uid) else None
 
 
-async def _session_address(world: World, task: Task) -> str | None:
-    secret = await own_secret(world, task, names.session(task.name))
+def session_address(secret: Object | None) -> str | None:
+    """The address of a task's session key; None if there is none, or none that can be read."""
     if secret is None:
         return None
     try:
@@ -328,17 +368,28 @@ async def _missing_claims(world: World, task: Task, spec: TaskSpec, subnet: Subn
     matching = [one for one in subnet.datasets if one.schema_name == spec.data.schema_name]
     chosen = [one for one in matching if spec.participation.dataset in (None, one.name)]
     wanted = {subnet.storage.output_claim, *(one.claim_name for one in chosen[:1])}
-    return tuple(sorted([name for name in wanted if await world.kube.get(CLAIM, task.namespace, name) is None]))
+    return tuple(sorted([name for name in wanted if await world.shared.get(CLAIM, task.namespace, name) is None]))
 
 
-def _mirrored(tasks: Sequence[Object]) -> list[bytes]:
-    texts = [annotations_of(task).get(names.TASK_ID) for task in tasks if labels_of(task).get(names.MIRROR) == "true"]
-    return [bytes.fromhex(text.removeprefix("0x")) for text in texts if text]
+@dataclass(frozen=True)
+class _Glance:
+    """What a Subnet needs of a task."""
+
+    key: Key
+    subnet: str | None
+    mirror_of: bytes | None
+    cut_off: bool
 
 
-def _is_cut_off(task: Object) -> bool:
+def _glance(task: Object) -> _Glance:
+    text = annotations_of(task).get(names.TASK_ID) if labels_of(task).get(names.MIRROR) == "true" else None
     told = (task.get("status") or {}).get("conditions") or ()
-    return any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told)
+    return _Glance(
+        key=key_of(task),
+        subnet=(task.get("spec") or {}).get("subnet"),
+        mirror_of=bytes.fromhex(text.removeprefix("0x")) if text else None,
+        cut_off=any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told),
+    )
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:

@@ -12,20 +12,20 @@ from covey_chain.signers import KeySigner, RemoteSigner, Signer, open_keystore
 from covey_operator import failures
 from covey_operator.keys import BadKeyError, read_entry, wallet_key
 from covey_operator.kinds import SECRET
-from covey_operator.kube import Kube
 from covey_operator.plan.model import Problem
+from covey_operator.shared import SharedReads
 
 # Opening one takes a second, and every pass asks.
 _opened = lru_cache(maxsize=64)(open_keystore)
 
 
-async def signer_of(kube: Kube, namespace: str, chain: ChainSpec) -> Signer | Problem:
+async def signer_of(reads: SharedReads, namespace: str, chain: ChainSpec) -> Signer | Problem:
     """The owner's signer, or what is wrong with its Secret; two that sign alike are equal."""
     if chain.signer is not None:
         return RemoteSigner(chain.signer.url, chain.signer.address)
     reference = chain.wallet_secret
     assert reference is not None, "a rule of the API"
-    secret = await kube.get(SECRET, namespace, reference.name)
+    secret = await reads.get(SECRET, namespace, reference.name)
     if secret is None:
         return failures.no_wallet_secret(namespace, reference.name)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +18,7 @@ from covey_operator.finalize import finalize_subnet, finalize_task
 from covey_operator.kinds import SUBNET, TASK, Key, Object, deleting, key_of, name_of
 from covey_operator.kube import NameConflictError, RefusedError
 from covey_operator.observe import (
+    Known,
     SubnetObservation,
     TaskObservation,
     observe_subnet,
@@ -23,9 +26,20 @@ from covey_operator.observe import (
     parse_subnet,
     parse_task,
     read_conditions,
+    session_address,
 )
 from covey_operator.plan import names
-from covey_operator.plan.model import Action, Children, Problem, SubnetPlan, Task, TaskPlan
+from covey_operator.plan.model import (
+    Action,
+    Children,
+    MakeRayToken,
+    MakeSecret,
+    MakeSession,
+    Problem,
+    SubnetPlan,
+    Task,
+    TaskPlan,
+)
 from covey_operator.plan.status import CLUSTER_READY
 from covey_operator.plan.subnet import plan_subnet
 from covey_operator.plan.task import plan_task
@@ -64,22 +78,34 @@ async def _forget(world: World, key: Key) -> None:
 
 async def _reconcile_task(world: World, obj: Object) -> float:
     task = parse_task(obj)
+    known: Known | None = None
     for _ in range(MAX_STEPS):
-        observed = await observe_task(world, obj, task)
+        observed = await observe_task(world, obj, task, known)
         plan = plan_task(task, observed.seen)
         try:
-            changed = await _apply_task(world, obj, plan, observed.seen.children)
+            written = await _apply_task(world, obj, plan, observed.seen.children)
+            removed = [await world.kube.remove(child, names.HOLD) for child in plan.delete]
         except NameConflictError as conflict:
             return await _task_blocked(world, obj, task, observed, failures.of_name(conflict))
         except RefusedError as refusal:
             return await _task_blocked(world, obj, task, observed, failures.of_refusal(refusal))
-        if plan.action is not None:
+        known = None if any(removed) else Known(observed.seen.children.having(written), observed.read_at)
+        action = plan.action
+        if isinstance(action, MakeSecret):
+            try:
+                made = await make_secret(world, obj, action)
+            except NameConflictError as conflict:
+                plan = plan_task(task, replace(observed.seen, failure=failures.of_name(conflict)))
+                break
+            if known is not None:
+                known = replace(known, children=_with_secret(known.children, action, made))
+        elif action is not None:
             obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
-            failure = await _act_for_task(world, obj, plan.action, observed)
+            failure = await _act_for_task(world, obj, action, observed)
             if failure is not None:
                 plan = plan_task(task, replace(observed.seen, failure=failure))
                 break
-        elif not changed:
+        elif not written and not any(removed):
             break
     if task.spec is not None:
         subnet_key = (SUBNET.kind, task.namespace, task.spec.subnet)
@@ -88,10 +114,18 @@ async def _reconcile_task(world: World, obj: Object) -> float:
     return plan.wake_seconds
 
 
+def _with_secret(children: Children, action: MakeSecret, made: Object | None) -> Children:
+    match action:
+        case MakeSession():
+            return replace(children, session_address=session_address(made))
+        case MakeRayToken():
+            return replace(children, ray_token=True)
+        case _:
+            return children
+
+
 async def _act_for_task(world: World, obj: Object, action: Action, observed: TaskObservation) -> Problem | None:
     try:
-        if await make_secret(world, obj, action):
-            return None
         assert observed.member is not None, "a plan acts on chain only when the chain was seen"
         session = observed.seen.children.session_address
         await transact(world, observed.member, action, observed.seen.task_id, session, None)
@@ -112,26 +146,20 @@ def _problem(world: World, error: ChainError | NameConflictError | TimeoutError)
             return failures.too_slow(world.settings.chain_timeout_seconds)
 
 
-async def _apply_task(world: World, obj: Object, plan: TaskPlan, children: Children) -> bool:
-    """Children as planned, in the planned order; True if anything was written."""
-    known = {
-        (child["kind"], name_of(child)): child
-        for group in (
-            children.pods,
-            children.services,
-            children.policies,
-            children.config_maps,
-            children.claims,
-            children.ray_clusters,
+async def _apply_task(world: World, obj: Object, plan: TaskPlan, children: Children) -> list[Object]:
+    """Children as planned, kind after kind in the planned order, those of a kind side by side; what was written."""
+    written: list[Object] = []
+    for _, group in itertools.groupby(plan.apply, key=lambda child: child["kind"]):
+        applied = await asyncio.gather(
+            *(world.kube.apply(child, children.find(child["kind"], name_of(child)), obj) for child in group),
+            return_exceptions=True,
         )
-        for child in group.values()
-    }
-    changed = False
-    for child in plan.apply:
-        changed |= await world.kube.apply(child, known.get((child["kind"], name_of(child))), obj)
-    for child in plan.delete:
-        changed |= await world.kube.remove(child, names.HOLD)
-    return changed
+        for outcome in applied:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome is not None:
+                written.append(outcome)
+    return written
 
 
 async def _task_blocked(world: World, obj: Object, task: Task, observed: TaskObservation, problem: Problem) -> float:
@@ -171,7 +199,8 @@ async def _reconcile_subnet(world: World, obj: Object) -> float:
 
 async def _act_for_subnet(world: World, obj: Object, action: Action, observed: SubnetObservation) -> Problem | None:
     try:
-        if await make_secret(world, obj, action):
+        if isinstance(action, MakeSecret):
+            await make_secret(world, obj, action)
             return None
         assert observed.member is not None, "a plan acts on chain only when the chain was seen"
         await transact(world, observed.member, action, None, None, observed.seen.tls)
@@ -186,7 +215,9 @@ async def _make_mirrors(world: World, obj: Object, plan: SubnetPlan) -> None:
         log.warning("Subnet %s: task 0x%s has terms that this version cannot read", name_of(obj), task_id.hex())
     for mirror in plan.mirrors:
         try:
-            await world.kube.apply(mirror, None, obj)
+            made = await world.kube.apply(mirror, None, obj)
+            if made is not None:
+                world.wake(key_of(made))  # an own write, of which the watch does not tell
         except NameConflictError:
             world.wake(key_of(obj))  # the name was taken a moment ago; the next pass finds a free one
         except RefusedError as refusal:

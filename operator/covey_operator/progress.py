@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 
 import aiohttp
@@ -16,19 +17,23 @@ from covey_operator.plan.report import Progress
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 2.0
+SUBNET_SECONDS = 5.0  # a Subnet's pass looks at all of its tasks: what these answer must not wake it too often
+MOST_PER_SECOND = 50.0  # of questions: with more tasks than that allows, each is asked less often
 MAX_ANSWER_BYTES = 256 * 1024
 
 
 class ProgressPoller:
     """One answer per running task; kept until the task has another head or is forgotten."""
 
-    def __init__(self, poll_seconds: float, wake: Callable[[Key], None], port: int = STATUS_PORT) -> None:
+    def __init__(self, poll_seconds: float, wake: Callable[[Key, float], None], port: int = STATUS_PORT) -> None:
         self._poll_seconds = poll_seconds
         self._wake = wake
         self._port = port
         self._heads: dict[Key, str] = {}
         self._subnets: dict[Key, Key] = {}
         self._answers: dict[Key, Progress] = {}
+        self._turns: OrderedDict[Key, None] = OrderedDict()
+        self._asking: set[Key] = set()
 
     def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
         """Ask this head from now on; None asks no more but keeps the last answer.
@@ -38,8 +43,11 @@ class ProgressPoller:
         """
         if head_ip is None:
             if self._heads.pop(key, None) is not None:
-                self._wake(subnet)
+                self._wake(subnet, SUBNET_SECONDS)
         else:
+            if self._heads.get(key) != head_ip:
+                self._turns[key] = None
+                self._turns.move_to_end(key, last=False)  # a new one need not wait until all others were asked
             self._heads[key] = head_ip
             self._subnets[key] = subnet
 
@@ -58,12 +66,24 @@ class ProgressPoller:
         return self._answers.get(key) if key in self._heads else None
 
     async def run(self) -> None:
-        """Ask all heads side by side, for ever."""
+        """Ask all heads in turn, evenly spread, for ever; who is slow to answer keeps nobody waiting."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             while True:
-                await asyncio.gather(*(self._ask(session, key, ip) for key, ip in list(self._heads.items())))
-                await asyncio.sleep(self._poll_seconds)
+                key = self._next()
+                if key is not None and key not in self._asking:
+                    self._asking.add(key)
+                    group.create_task(self._ask(session, key, self._heads[key]))
+                await asyncio.sleep(max(self._poll_seconds / max(1, len(self._heads)), 1 / MOST_PER_SECOND))
+
+    def _next(self) -> Key | None:
+        """Whose turn it is; its next one comes after all others'."""
+        while self._turns:
+            key, _ = self._turns.popitem(last=False)
+            if key in self._heads:
+                self._turns[key] = None
+                return key
+        return None
 
     async def _ask(self, session: aiohttp.ClientSession, key: Key, head_ip: str) -> None:
         host = f"[{head_ip}]" if ":" in head_ip else head_ip
@@ -75,13 +95,15 @@ class ProgressPoller:
             # A validator that starts, ends or hangs shows in its pod's status; the last answer stands meanwhile.
             log.debug("no progress from %s at %s: %s", key, head_ip, error)
             return
+        finally:
+            self._asking.discard(key)
         before = self._answers.get(key)
         if self._heads.get(key) != head_ip or fresh == before:
             return
         self._answers[key] = fresh
-        self._wake(key)
+        self._wake(key, 0.0)
         if before is None or _reachable(before) != _reachable(fresh):
-            self._wake(self._subnets[key])
+            self._wake(self._subnets[key], SUBNET_SECONDS)
 
 
 def _reachable(progress: Progress) -> tuple[bool, bool]:

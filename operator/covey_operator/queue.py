@@ -1,13 +1,28 @@
-"""The work queue: after client-go's `workqueue`, one key is never worked on twice at once, and bursts merge."""
+"""The work queue: after client-go's `workqueue`, one key is never worked on twice at once, and bursts merge.
+
+What has happened goes before routine (as in controller-runtime's priority queue): a thousand objects that are merely
+looked at again must not keep a new one waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import time
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
+
+
+@dataclass(frozen=True, order=True)
+class _Place:
+    """A place in the queue: routine after all that is not, else in order."""
+
+    routine: bool
+    number: int
 
 
 class WorkQueue(Generic[KeyT]):
@@ -18,8 +33,11 @@ class WorkQueue(Generic[KeyT]):
     """
 
     def __init__(self, base_seconds: float = 1.0, cap_seconds: float = 60.0) -> None:
-        self._ready: asyncio.Queue[KeyT] = asyncio.Queue()
+        # A key that was moved forward leaves its old place behind; `get` skips it.
+        self._ready: asyncio.PriorityQueue[tuple[_Place, KeyT]] = asyncio.PriorityQueue()
+        self._places: dict[KeyT, _Place] = {}
         self._waiting: dict[KeyT, float] = {}
+        self._numbers = itertools.count()
         self._busy: set[KeyT] = set()
         self._timers: dict[KeyT, asyncio.TimerHandle] = {}
         self._failures: dict[KeyT, int] = {}
@@ -29,34 +47,35 @@ class WorkQueue(Generic[KeyT]):
 
     def __len__(self) -> int:
         """Keys that are due and not being worked on."""
-        return self._ready.qsize()
+        return sum(key not in self._busy for key in list(self._waiting))
 
     @property
     def oldest_pending_seconds(self) -> float:
         """How long the key that waits longest has been due; 0 when none waits."""
-        if not self._waiting:
-            return 0.0
-        return float(asyncio.get_running_loop().time() - min(self._waiting.values()))
+        waiting = list(self._waiting.values())  # one step: the metrics are read in a thread
+        return time.monotonic() - min(waiting) if waiting else 0.0
 
     @property
     def stalled_seconds(self) -> float:
         """How long a key has been due while no pass began or ended; 0 when none waits."""
         if not self._waiting:
             return 0.0
-        return min(self.oldest_pending_seconds, float(asyncio.get_running_loop().time() - self._moved_at))
+        return min(self.oldest_pending_seconds, time.monotonic() - self._moved_at)
 
-    def add(self, key: KeyT) -> None:
-        """Make a key due now."""
+    def add(self, key: KeyT, routine: bool = False) -> None:
+        """Make a key due now; `routine` lets everything else go first."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        if key in self._waiting:
+        place = self._places.get(key)
+        if place is not None and (routine or not place.routine):
             return
-        self._waiting[key] = asyncio.get_running_loop().time()
+        self._places[key] = place = _Place(routine, next(self._numbers))
+        self._waiting.setdefault(key, time.monotonic())
         if key not in self._busy:
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((place, key))
 
-    def add_after(self, key: KeyT, delay_seconds: float) -> None:
+    def add_after(self, key: KeyT, delay_seconds: float, routine: bool = False) -> None:
         """Make a key due after a delay; an earlier appointment of the same key stands."""
         loop = asyncio.get_running_loop()
         timer = self._timers.get(key)
@@ -64,7 +83,11 @@ class WorkQueue(Generic[KeyT]):
             if timer.when() <= loop.time() + delay_seconds:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_later(delay_seconds, self.add, key)
+        self._timers[key] = loop.call_later(delay_seconds, self.add, key, routine)
+
+    def has(self, key: KeyT) -> bool:
+        """Whether a key is due, worked on, or has an appointment."""
+        return key in self._waiting or key in self._busy or key in self._timers
 
     def add_failed(self, key: KeyT, retry_after_seconds: float | None = None) -> float:
         """Bring a failed key back later; returns the delay in seconds.
@@ -85,18 +108,22 @@ class WorkQueue(Generic[KeyT]):
 
     async def get(self) -> KeyT:
         """Wait for a key and take it; the caller must call `done`."""
-        key = await self._ready.get()
-        self._waiting.pop(key, None)
+        while True:
+            place, key = await self._ready.get()
+            if key not in self._busy and self._places.get(key) == place:
+                break
+        del self._places[key], self._waiting[key]
         self._busy.add(key)
-        self._moved_at = asyncio.get_running_loop().time()
+        self._moved_at = time.monotonic()
         return key
 
     def done(self, key: KeyT) -> None:
         """End the work on a key; if it was added meanwhile, it is due again."""
         self._busy.discard(key)
-        self._moved_at = asyncio.get_running_loop().time()
-        if key in self._waiting:
-            self._ready.put_nowait(key)
+        self._moved_at = time.monotonic()
+        place = self._places.get(key)
+        if place is not None:
+            self._ready.put_nowait((place, key))
 
     def close(self) -> None:
         """Cancel all appointments."""

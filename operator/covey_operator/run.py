@@ -15,12 +15,14 @@ from covey_operator.chains import Chains
 from covey_operator.controller import Pulse, resync, work
 from covey_operator.kinds import Key
 from covey_operator.kube import Kube
-from covey_operator.lease import hold_lease
+from covey_operator.lease import give_back, hold_lease
 from covey_operator.metrics import Metrics
 from covey_operator.progress import ProgressPoller
 from covey_operator.queue import WorkQueue
 from covey_operator.server import serve
 from covey_operator.settings import Settings
+from covey_operator.shared import SharedReads
+from covey_operator.standby import stand_by
 from covey_operator.watch import build_registry, build_settings
 from covey_operator.world import World
 
@@ -35,9 +37,14 @@ class StopRequested(Exception):
     """A signal or a test asked the operator to end."""
 
 
+# Each connection has a buffer of 256 KiB for TLS (asyncio), and a pass asks for seven things side by side.
+CONNECTIONS = 24
+
+
 async def connect() -> ApiClient:
     """A client from the pod's service account, or from the kubeconfig."""
     configuration = Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
     try:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
@@ -68,45 +75,63 @@ async def run(
     """
     metrics = metrics if metrics is not None else Metrics()
     queue: WorkQueue[Key] = WorkQueue()
+    leading = asyncio.Event()
+
+    def wake(key: Key, routine: bool = False) -> None:
+        if leading.is_set():  # a standby watches, so that it could begin at once; the first list tells it of all
+            queue.add(key, routine)
+
+    def wake_after(key: Key, delay_seconds: float) -> None:
+        if leading.is_set():
+            queue.add_after(key, delay_seconds)
+
     metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
     pulse = Pulse(settings.resync_seconds, lambda: queue.stalled_seconds)
-    leading = asyncio.Event()
-    api = await connect()
+    api, lease_api = await connect(), await connect()  # a renewal must not wait behind a thousand reads
     chains: Chains | None = None
+    in_order = False
     try:
         async with serve(settings.metrics_port, metrics, pulse, leading.is_set) as port, asyncio.TaskGroup() as group:
             if on_ready is not None:
                 on_ready(port)
             group.create_task(_stop(stop), name="stop")
+            options = {} if progress_port is None else {"port": progress_port}
+            chains = Chains(group, wake_after, settings.chain_poll_seconds, metrics)
+            kube = Kube(api, metrics, settings.pod_name)
+            world = World(
+                settings=settings,
+                kube=kube,
+                shared=SharedReads(kube),
+                chains=chains,
+                progress=ProgressPoller(settings.progress_poll_seconds, wake_after, **options),
+                metrics=metrics,
+                wake=wake,
+            )
+            registry = build_registry(wake, kube.own_writes)
+            group.create_task(_watch(settings, registry, handle_signals), name="watch")
             if settings.leader_election:
-                group.create_task(hold_lease(api, settings.namespace, settings.pod_name, leading), name="lease")
+                group.create_task(hold_lease(lease_api, settings.namespace, settings.pod_name, leading), name="lease")
+                group.create_task(stand_by(world, leading, pulse), name="stand by")
             else:
                 leading.set()
             await leading.wait()
             metrics.leader.set(1)
             pulse.start()
-            options = {} if progress_port is None else {"port": progress_port}
-            chains = Chains(group, queue, settings.chain_poll_seconds, metrics)
-            world = World(
-                settings=settings,
-                kube=Kube(api, metrics, settings.pod_name),
-                chains=chains,
-                progress=ProgressPoller(settings.progress_poll_seconds, queue.add, **options),
-                metrics=metrics,
-                wake=queue.add,
-            )
             for index in range(settings.reconcile_workers):
                 group.create_task(work(world, queue), name=f"worker {index}")
             group.create_task(resync(world, queue, pulse), name="resync")
             group.create_task(world.progress.run(), name="progress")
-            group.create_task(_watch(settings, queue.add, handle_signals), name="watch")
     except* StopRequested:
         log.info("stopped")
+        in_order = True
     finally:
         queue.close()
         if chains is not None:
             await chains.close()
-        await api.close()  # type: ignore[no-untyped-call]
+        if in_order and leading.is_set() and settings.leader_election:
+            await give_back(lease_api, settings.namespace, settings.pod_name)
+        for client in (api, lease_api):
+            await client.close()  # type: ignore[no-untyped-call]
 
 
 async def _stop(stop: asyncio.Event) -> None:
@@ -114,12 +139,14 @@ async def _stop(stop: asyncio.Event) -> None:
     raise StopRequested
 
 
-async def _watch(settings: Settings, wake: Callable[[Key], None], handle_signals: Callable[[], None] | None) -> None:
+async def _watch(
+    settings: Settings, registry: kopf.OperatorRegistry, handle_signals: Callable[[], None] | None
+) -> None:
     scope: dict[str, Any] = (
         {"namespaces": list(settings.watch_namespaces)} if settings.watch_namespaces else {"clusterwide": True}
     )
     others = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(registry=build_registry(wake), settings=build_settings(), **scope)
+    tasks = await kopf.spawn_tasks(registry=registry, settings=build_settings(), **scope)
     if handle_signals is not None:
         handle_signals()
     await kopf.run_tasks(tasks, ignored=others)

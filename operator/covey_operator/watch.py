@@ -7,24 +7,48 @@ from collections.abc import Callable, Mapping
 import kopf
 
 from covey_operator.kinds import POD, SUBNET, TASK, Key
+from covey_operator.kube import OwnWrites
 from covey_operator.plan.names import TASK as TASK_LABEL
 
 
-def build_registry(wake: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue."""
+class NoDifferences(kopf.AnnotationsDiffBaseStorage):
+    """kopf copies each object to compare it with what a handler saw last; nobody here asks, and it costs the most."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        """Nothing of an object."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was kept."""
+        return None
+
+
+def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> kopf.OperatorRegistry:
+    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue.
+
+    Args:
+        wake: called with a key, and with whether it is mere routine: an object that was listed, of which nothing has
+            happened.
+        own_writes: what the passes have left as they wanted it wakes nobody.
+    """
     registry = kopf.OperatorRegistry()
 
+    def tell(key: Key, event: kopf.RawEvent) -> None:
+        listed = event["type"] is None  # under an own write there may be another's, of which no watch has told
+        if listed or not own_writes.has(event["object"].get("metadata") or {}):
+            wake(key, listed)
+
     @kopf.on.event(SUBNET.group, SUBNET.plural, registry=registry)
-    async def on_subnet(namespace: str | None, name: str, **_: object) -> None:
-        wake((SUBNET.kind, str(namespace), name))
+    async def on_subnet(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:
+        tell((SUBNET.kind, str(namespace), name), event)
 
     @kopf.on.event(TASK.group, TASK.plural, registry=registry)
-    async def on_task(namespace: str | None, name: str, **_: object) -> None:
-        wake((TASK.kind, str(namespace), name))
+    async def on_task(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:
+        tell((TASK.kind, str(namespace), name), event)
 
     @kopf.on.event("", POD.version, POD.plural, labels={TASK_LABEL: kopf.PRESENT}, registry=registry)
-    async def on_pod(namespace: str | None, labels: Mapping[str, str], **_: object) -> None:
-        wake((TASK.kind, str(namespace), labels[TASK_LABEL]))
+    async def on_pod(namespace: str | None, labels: Mapping[str, str], event: kopf.RawEvent, **_: object) -> None:
+        tell((TASK.kind, str(namespace), labels[TASK_LABEL]), event)
 
     kopf.on.login(registry=registry)(kopf.login_via_client)
     return registry
@@ -38,11 +62,15 @@ def build_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # kopf removes its own finalizer where no handler needs it; it must never be ours.
     settings.persistence.finalizer = "covey.dev/kopf-unused"
+    settings.persistence.diffbase_storage = NoDifferences()
     settings.watching.label_selectors["", POD.version, POD.plural] = TASK_LABEL
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
+    # An operator that starts beside ten thousand pods must not hold all of them at once.
+    settings.watching.chunk_size = 250
+    settings.queueing.idle_timeout = 0.1
     settings.networking.request_timeout = 30
     settings.networking.enforce_retry_after = True
     settings.networking.error_backoffs = [1, 2, 4, 8, 16, 30, *[30] * 20]

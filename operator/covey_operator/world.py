@@ -13,6 +13,7 @@ from covey_operator.plan.model import Surroundings
 from covey_operator.plan.pods import PodSettings
 from covey_operator.progress import ProgressPoller
 from covey_operator.settings import Settings
+from covey_operator.shared import SharedReads
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class World:
 
     settings: Settings
     kube: Kube
+    shared: SharedReads
     chains: Chains
     progress: ProgressPoller
     metrics: Metrics

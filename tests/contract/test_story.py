@@ -25,6 +25,8 @@ async def test_a_task_is_published_accepted_settled_and_paid(lab: Lab) -> None:
     assert [p.address for p in participants] == sorted((w.address for w in wallets), key=str.lower)
     assert {p.session_key for p in participants} == {signing.address_of(key) for key in sessions}
     assert all(p.stake == 1000 * TOKEN and p.certificate.startswith(b"certificate") for p in participants)
+    known = {member.address: member for member in await chain.members(CONSORTIUM)}
+    assert await chain.participants(task_id, known) == participants
 
     rewards = {wallets[0].address: 900 * TOKEN, wallets[1].address: 1000 * TOKEN, wallets[2].address: 1100 * TOKEN - 7}
     result = result_of(task_id, rewards)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from covey_api.status import Condition, Reason
 from covey_api.subnet import Role, SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec, TaskStatus
 from covey_chain.types import Consortium, Member, Participant, PublishedTask, SettlementState
 
-from covey_operator.kinds import Object
+from covey_operator.kinds import Object, name_of
 from covey_operator.plan.pods import PodSettings
 from covey_operator.plan.report import Progress, Record
 
@@ -97,6 +98,15 @@ class Task:
 class Children:
     """The task's children that exist, by name."""
 
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "Pod": "pods",
+        "Service": "services",
+        "NetworkPolicy": "policies",
+        "ConfigMap": "config_maps",
+        "PersistentVolumeClaim": "claims",
+        "RayCluster": "ray_clusters",
+    }
+
     pods: Mapping[str, Object] = field(default_factory=dict)
     services: Mapping[str, Object] = field(default_factory=dict)
     policies: Mapping[str, Object] = field(default_factory=dict)
@@ -106,6 +116,19 @@ class Children:
     no_kuberay: Problem | None = None  # why RayClusters cannot be had, where they are wanted
     session_address: str | None = None
     ray_token: bool = False
+
+    def find(self, kind: str, name: str) -> Object | None:
+        """One of them."""
+        group: Mapping[str, Object] = getattr(self, self.GROUPS[kind])
+        return group.get(name)
+
+    def having(self, written: Iterable[Object]) -> Children:
+        """The same after these were written."""
+        groups: dict[str, dict[str, Object]] = {}
+        for child in written:
+            group = self.GROUPS[child["kind"]]
+            groups.setdefault(group, dict(getattr(self, group)))[name_of(child)] = child
+        return replace(self, **groups)  # type: ignore[arg-type] # names of the fields above
 
 
 @dataclass(frozen=True)
@@ -230,6 +253,8 @@ class RaiseStake:
 
     target: int
 
+
+MakeSecret = MakeSession | MakeRayToken | MakeTls  # no transaction
 
 Action = (
     Publish

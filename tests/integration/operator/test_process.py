@@ -51,7 +51,7 @@ async def test_one_works_the_other_takes_over(cluster, another_operator):
         await ready(cluster, first.port())
         with another_operator(COVEY_LEADER_ELECTION="true") as second:
             port = second.port()
-            assert fetch(port, "/readyz")[0] == 200, "a standby is ready"
+            await ready(cluster, port)  # a standby, too
             assert "covey_operator_leader 0.0" in fetch(port, "/metrics")[1]
             first.kill()
 
@@ -59,6 +59,65 @@ async def test_one_works_the_other_takes_over(cluster, another_operator):
                 return "covey_operator_leader 1.0" in fetch(port, "/metrics")[1]
 
             await cluster.until("the second leads", leads, limit_seconds=25)
+            assert second.terminate() == 0, second.text()
+
+
+async def test_a_standby_follows_the_chain_before_it_leads(cluster, member, another_operator):
+    site = await member()
+    cluster.apply(site.subnet())
+    with another_operator(COVEY_LEADER_ELECTION="true") as first:
+        await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+        await ready(cluster, first.port())
+        with another_operator(COVEY_LEADER_ELECTION="true") as second:
+            await ready(cluster, second.port())
+            text = fetch(second.port(), "/metrics")[1]
+            assert "covey_operator_chain_block{" in text
+            assert "covey_operator_leader 0.0" in text
+            assert 'covey_operator_reconcile_total{kind="Subnet",result="success"} 0.0' in text, "and does no pass"
+            assert second.terminate() == 0, second.text()
+        cluster.delete(SUBNET, site.namespace, "eu")
+
+        async def gone():
+            return await cluster.get(SUBNET, site.namespace, "eu") is None
+
+        await cluster.until("the Subnet is gone", gone)
+        assert first.terminate() == 0, first.text()
+
+
+async def test_who_ends_in_order_gives_the_lease_back(cluster, another_operator):
+    with another_operator(COVEY_LEADER_ELECTION="true") as first:
+        await ready(cluster, first.port())
+
+        async def leads():
+            return "covey_operator_leader 1.0" in fetch(first.port(), "/metrics")[1]
+
+        await cluster.until("it leads", leads)
+        assert first.terminate() == 0, first.text()
+    held_by = ("get", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE, "-o", "jsonpath={.spec.holderIdentity}")
+    assert cluster.server.kubectl(*held_by) == ""
+    with another_operator(COVEY_LEADER_ELECTION="true") as second:
+
+        async def leads_too():
+            return "covey_operator_leader 1.0" in fetch(second.port(), "/metrics")[1]
+
+        await cluster.until("the next one leads", leads_too)
+
+
+async def test_who_was_frozen_while_another_took_over_ends(cluster, another_operator):
+    with another_operator(COVEY_LEADER_ELECTION="true") as first:
+
+        async def leads(process):
+            return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
+
+        await cluster.until("the first leads", lambda: leads(first))
+        with another_operator(COVEY_LEADER_ELECTION="true") as second:
+            await ready(cluster, second.port())
+            first.pause()
+            await cluster.until("the second leads", lambda: leads(second), limit_seconds=60)
+            first.resume()
+            assert first.exit_status(25) == 1
+            assert "could not be renewed" in first.text()
+            assert second.running
             assert second.terminate() == 0, second.text()
 
 

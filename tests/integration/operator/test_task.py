@@ -36,8 +36,11 @@ async def test_a_task_is_published_mirrored_joined_and_started(cluster, two_site
     assert mirror["metadata"]["labels"]["covey.dev/mirror"] == "true"
     assert mirror["spec"]["bounty"]["amount"] == "200"
     assert mirror["metadata"]["ownerReferences"][0]["name"] == "eu"
-    balance = (await cluster.get(SUBNET, planner.namespace, "eu"))["status"]["balance"]
-    assert balance == "8800"
+
+    async def paid():
+        return (await cluster.get(SUBNET, planner.namespace, "eu"))["status"]["balance"] == "8800"
+
+    await cluster.until("the bounty has left the balance", paid)
 
 
 async def test_children_have_the_promised_shapes(cluster, two_sites):
@@ -79,6 +82,7 @@ async def test_a_person_decides_where_the_policy_is_manual(cluster, member):
     assert "Next: the operator sends the acceptance to the chain" in done
     await cluster.condition(TASK, other.namespace, "wdbc", "Accepted", "AcceptedByPerson", "True")
     await exists(cluster, POD, other.namespace, "wdbc-head")
+    await cluster.condition(TASK, other.namespace, "wdbc", "ClusterReady", "PodsStarting", "False")
     assert "leaves the running task" in answer(place, "wdbc", Decision.DECLINE)
     await gone(cluster, POD, other.namespace, "wdbc-head")
     await cluster.condition(TASK, other.namespace, "wdbc", "Training", "DeclinedByPerson", "False")

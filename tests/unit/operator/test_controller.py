@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
-from covey_operator.controller import Pulse, retry_after_seconds
+from covey_operator import controller
+from covey_operator.controller import Pulse, resync, retry_after_seconds
+from covey_operator.kinds import TASK, Key, Kind
+from covey_operator.metrics import Metrics
 from covey_operator.queue import WorkQueue
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -43,6 +48,57 @@ async def test_a_queue_stalls_only_while_something_is_due_and_nothing_moves():
     assert queue.stalled_seconds < queue.oldest_pending_seconds, "long queues are no stall"
     await queue.get()
     assert queue.stalled_seconds == 0
+
+
+class Listed:
+    """An API server with these tasks, as `resync` sees it."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    async def each(self, kind: Kind, namespace: str | None) -> AsyncIterator[dict]:
+        for name in self.names if kind is TASK else ():
+            yield {"kind": TASK.kind, "metadata": {"namespace": "oncology", "name": name}}
+
+
+async def test_a_list_queues_what_has_no_appointment_and_lets_news_go_first():
+    queue: WorkQueue[Key] = WorkQueue()
+    known, lost, news = ((TASK.kind, "oncology", name) for name in ("known", "lost", "news"))
+    queue.add_after(known, 100)
+    settings = SimpleNamespace(resync_seconds=100.0, watch_namespaces=())
+    world = SimpleNamespace(kube=Listed("known", "lost"), settings=settings, metrics=Metrics())
+    pulse = Pulse(100, lambda: 0.0)
+    running = asyncio.create_task(resync(world, queue, pulse))  # type: ignore[arg-type]
+    assert await queue.get() == lost
+    queue.done(lost)
+    queue.add(lost, routine=True)
+    queue.add(news)
+    assert [await queue.get(), await queue.get()] == [news, lost]
+    assert pulse.synced
+    assert len(queue) == 0, "what has an appointment waits for it"
+    running.cancel()
+    queue.close()
+
+
+async def test_every_pass_ends_with_an_appointment_within_one_resync(monkeypatch):
+    queue: WorkQueue[Key] = WorkQueue()
+    key = (TASK.kind, "oncology", "wdbc")
+    ended = asyncio.Event()
+
+    async def one_pass(_world: object, _key: Key) -> float:
+        ended.set()
+        return 10_000.0
+
+    monkeypatch.setattr(controller, "reconcile", one_pass)
+    world = SimpleNamespace(settings=SimpleNamespace(resync_seconds=100.0), metrics=Metrics())
+    running = asyncio.create_task(controller.work(world, queue))  # type: ignore[arg-type]
+    queue.add(key)
+    await ended.wait()
+    await asyncio.sleep(0)
+    timer = queue._timers[key]
+    assert 0 < timer.when() - asyncio.get_running_loop().time() <= 100
+    running.cancel()
+    queue.close()
 
 
 @pytest.mark.parametrize(

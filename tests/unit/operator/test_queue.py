@@ -76,9 +76,49 @@ async def test_the_oldest_waiting_key_shows_its_age():
     assert queue.oldest_pending_seconds >= 0.02
 
 
+async def test_what_has_happened_goes_before_routine():
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b", "c"):
+        queue.add(key, routine=True)
+    queue.add("news")
+    queue.add("b")
+    assert len(queue) == 4
+    assert [await queue.get() for _ in range(4)] == ["news", "b", "a", "c"]
+    assert len(queue) == 0
+
+
+async def test_a_key_that_is_moved_forward_comes_once():
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a", routine=True)
+    queue.add("a")
+    queue.add("a", routine=True)
+    assert await queue.get() == "a"
+    queue.done("a")
+    queue.add("b", routine=True)
+    assert await asyncio.wait_for(queue.get(), 1) == "b", "not a again"
+
+
+async def test_a_key_is_known_while_it_is_due_worked_on_or_has_an_appointment():
+    queue: WorkQueue[str] = WorkQueue()
+    assert not queue.has("a")
+    queue.add("a")
+    assert queue.has("a")
+    await queue.get()
+    assert queue.has("a")
+    queue.done("a")
+    assert not queue.has("a")
+    queue.add_after("a", 100)
+    assert queue.has("a")
+    queue.close()
+
+
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(1, 5))
-def test_every_add_is_followed_by_a_pass_and_never_two_at_once(keys, workers):
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=60),
+    st.lists(st.booleans(), min_size=60, max_size=60),
+    st.integers(1, 5),
+)
+def test_every_add_is_followed_by_a_pass_and_never_two_at_once(keys, routine, workers):
     async def scenario() -> None:
         queue: WorkQueue[str] = WorkQueue()
         busy: set[str] = set()
@@ -101,10 +141,10 @@ def test_every_add_is_followed_by_a_pass_and_never_two_at_once(keys, workers):
                 queue.done(key)
 
         tasks = [asyncio.create_task(worker()) for _ in range(workers)]
-        for key in keys:
+        for key, is_routine in zip(keys, routine, strict=False):
             clock += 1
             last_add[key] = clock
-            queue.add(key)
+            queue.add(key, is_routine)
             await asyncio.sleep(0)
         for _ in range(200):
             await asyncio.sleep(0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from covey_operator.kube import OwnWrites
 from covey_operator.plan import names
 from covey_operator.watch import build_registry, build_settings
 
 
 def test_kopf_has_no_reason_to_write():
     """Only event handlers: no finalizer, no annotation, no progress, no daemon, no index that outlives its object."""
-    registry = build_registry(lambda key: None)
+    registry = build_registry(lambda key, routine: None, OwnWrites())
     assert len(list(registry._watching.get_all_handlers())) == 3
     for others in (registry._changing, registry._spawning, registry._indexing, registry._webhooks):
         assert list(others.get_all_handlers()) == []
