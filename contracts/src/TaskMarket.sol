@@ -82,6 +82,7 @@ contract TaskMarket is Seats {
     error TooFewMembers(uint256 accepted, uint256 minimum);
     error StartTooEarly(uint64 acceptBy);
     error NotExpired(uint64 deadline);
+    error FallbackOpen(bytes32 taskId);
     error RewardExceeded(uint256 paid, uint256 settled);
     error NothingDue(bytes32 taskId);
     error NoAuditor(bytes32 taskId);
@@ -233,11 +234,13 @@ contract TaskMarket is Seats {
         _refund(taskId, task, Status.Cancelled, task.terms.bounty);
     }
 
-    /// @notice End a task whose deadline has passed; what nobody has earned returns to the Planner.
+    /// @notice End a task whose deadline has passed; what nobody has earned returns to the Planner. A started one waits
+    /// for the members, who may settle it by medians.
     function expire(bytes32 taskId) external nonReentrant {
         Task storage task = _tasks[taskId];
         if (task.status != Status.Open && task.status != Status.Started) revert NotOpen(taskId, task.status);
         if (block.timestamp < task.terms.deadline) revert NotExpired(task.terms.deadline);
+        if (task.status == Status.Started && settlement.quorumFallback().isOpen(taskId)) revert FallbackOpen(taskId);
         uint256 earned = settlement.totalReward(taskId);
         _refund(
             taskId, task, task.status == Status.Open ? Status.Cancelled : Status.Finished, task.terms.bounty - earned
@@ -361,4 +364,10 @@ contract TaskMarket is Seats {
 /// What the market asks of the settlement contract.
 interface ISettlement {
     function totalReward(bytes32 taskId) external view returns (uint256);
+    function quorumFallback() external view returns (IFallback);
+}
+
+/// What the market asks of the fallback.
+interface IFallback {
+    function isOpen(bytes32 taskId) external view returns (bool);
 }
