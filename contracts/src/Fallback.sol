@@ -166,8 +166,8 @@ contract Fallback is IFallback {
     /// @dev An amount is the median if less than half of the stake is below it and at most half above: there is one.
     function _requireMedians(bytes32 taskId, uint128[] calldata claimed) private view {
         // slither-disable-next-line unused-return - only stakes and the expelled are asked for
-        (, uint96[] memory stakes, uint256 counting,) = market.snapshotOf(taskId);
-        counting = _courses[taskId].set & _courses[taskId].revealed & ~counting;
+        (, uint96[] memory stakes, uint256 expelled,) = market.snapshotOf(taskId);
+        uint256 counting = _courses[taskId].set & _courses[taskId].revealed & ~expelled;
         uint256[] memory below = new uint256[](claimed.length);
         uint256[] memory above = new uint256[](claimed.length);
         bytes memory ballot = new bytes(claimed.length * AMOUNT_BYTES);
