@@ -28,7 +28,7 @@ contract Fallback is IFallback {
 
     error WrongPhase(bytes32 taskId, Phase phase);
     error NotYours(address site, address sender);
-    error NotCounted(address site);
+    error NotActive(address site);
     error NotCommitted(address site);
     error AlreadyRevealed(address site);
     error WrongLength(uint256 found, uint256 wanted);
@@ -64,7 +64,7 @@ contract Fallback is IFallback {
         }
         Course storage course = _courses[taskId];
         if (course.set == 0) course.set = _activeSet(taskId);
-        if ((course.set >> market.placeOf(taskId, site)) & 1 == 0) revert NotCounted(site);
+        if ((course.set >> market.placeOf(taskId, site)) & 1 == 0) revert NotActive(site);
         commitmentOf[taskId][site] = commitment;
         emit RewardsCommitted(taskId, site, commitment);
     }
@@ -110,6 +110,13 @@ contract Fallback is IFallback {
         return keccak256(abi.encode(block.chainid, address(this), taskId, site, keccak256(rewards), salt));
     }
 
+    /// @notice What a participant has revealed, packed; nothing if it has not.
+    function revealedBy(bytes32 taskId, uint8 place) external view returns (bytes memory rewards) {
+        if ((_courses[taskId].revealed >> place) & 1 == 0) return "";
+        rewards = new bytes(market.participants(taskId).length * AMOUNT_BYTES);
+        _read(_ballots[taskId][place], rewards);
+    }
+
     function courseOf(bytes32 taskId) external view returns (Course memory) {
         return _courses[taskId];
     }
@@ -121,8 +128,7 @@ contract Fallback is IFallback {
         uint256 window = task.terms.answerWindow;
         if (block.timestamp < deadline) return Phase.Waiting;
         if (block.timestamp < deadline + window) return Phase.Committing;
-        // slither-disable-next-line incorrect-equality - the set of nobody says that nobody has committed
-        if (_courses[taskId].set == 0) return Phase.Closed;
+        if (_courses[taskId].set == 0) return Phase.Closed; // nobody has committed
         if (block.timestamp < deadline + 2 * window) return Phase.Revealing;
         return _hasMajority(taskId) ? Phase.Settling : Phase.Closed;
     }
@@ -158,7 +164,6 @@ contract Fallback is IFallback {
 
     function _requireSettled(bytes32 taskId, address[] memory members, uint128[] calldata settled) private view {
         Settlement.State memory state = settlement.stateOf(taskId);
-        // slither-disable-next-line incorrect-equality - 0 is no round but says that there is no result
         bool same = state.round == 0 ? _isZero(settled) : _root(taskId, members, settled) == state.rewardRoot;
         if (!same) revert NotSettledSoFar(state.rewardRoot);
     }
@@ -213,11 +218,11 @@ contract Fallback is IFallback {
 
     /// @dev The tree that `Settlement.claim` takes proofs of: leaves ascend, and who has no neighbour moves up.
     function _root(bytes32 taskId, address[] memory members, uint128[] memory rewards) private pure returns (bytes32) {
-        bytes32[] memory nodes = new bytes32[](members.length);
-        for (uint256 i = 0; i < nodes.length; ++i) {
-            nodes[i] = keccak256(bytes.concat(keccak256(abi.encode(taskId, members[i], uint256(rewards[i])))));
+        bytes32[] memory leaves = new bytes32[](members.length);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            leaves[i] = keccak256(bytes.concat(keccak256(abi.encode(taskId, members[i], uint256(rewards[i])))));
         }
-        Arrays.sort(nodes);
+        bytes32[] memory nodes = Arrays.sort(leaves);
         for (uint256 width = nodes.length; width > 1; width = (width + 1) / 2) {
             for (uint256 i = 0; i < width; i += 2) {
                 nodes[i / 2] = i + 1 < width ? Hashes.commutativeKeccak256(nodes[i], nodes[i + 1]) : nodes[i];
