@@ -27,9 +27,7 @@ def unpack(packed: bytes) -> tuple[int, ...]:
     return tuple(int.from_bytes(packed[start : start + AMOUNT_BYTES], "big") for start in starts)
 
 
-def commitment(
-    chain_id: int, contract: str, task_id: bytes, site: str, rewards: Sequence[int], salt: bytes
-) -> bytes:
+def commitment(chain_id: int, contract: str, task_id: bytes, site: str, rewards: Sequence[int], salt: bytes) -> bytes:
     """What a site commits to: `digestOf` of the contract, made here so that no node sees the vector early."""
     kinds = ["uint256", "address", "bytes32", "address", "bytes32", "bytes32"]
     return bytes(keccak(encode(kinds, [chain_id, contract, task_id, site, keccak(pack(rewards)), salt])))
