@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from covey_chain.client import Chain
@@ -52,7 +51,7 @@ async def step(place: Place, signed_by: Signer, task_id: bytes, state: Path, rew
             if strangers:
                 raise CommandError(f"{rewards} names {', '.join(sorted(strangers))}, who take no part in the task")
             task = Task.of(published, participants, chain.domain)
-            said = await FallbackSite(task, site, Store(state, site)).step(chain, wallet, int(time.time()), given)
+            said = await FallbackSite(task, site, Store(state, site)).step(chain, wallet, given)
             return said.strip() + "\n"
         finally:
             await chain.close()

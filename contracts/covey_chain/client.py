@@ -10,14 +10,13 @@ from eth_utils.crypto import keccak
 from covey_chain.connection import Connection
 from covey_chain.errors import RpcUnavailable
 from covey_chain.events import EventKind
-from covey_chain.fallback import unpack
+from covey_chain.fallback import FallbackState, unpack
 from covey_chain.types import (
     ZERO_ADDRESS,
     ZERO_HASH,
     Appeal,
     Consortium,
     EndedCall,
-    FallbackState,
     Holdout,
     Member,
     Participant,

@@ -1,15 +1,69 @@
-"""Settlement by medians, for a task whose quorum is gone (ADR 0013): what `contracts/src/Fallback.sol` reads and checks."""
+"""Settlement by medians, for a task whose quorum is gone (ADR 0013), as `contracts/src/Fallback.sol` has it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 
 from eth_abi import encode
 from eth_utils.crypto import keccak
 
-from covey_chain.types import FallbackState
-
 AMOUNT_BYTES = 16
+
+
+class FallbackPhase(IntEnum):
+    """Where the settlement by medians of a task stands (`Fallback.sol`)."""
+
+    CLOSED = 0
+    WAITING = 1
+    COMMITTING = 2
+    REVEALING = 3
+    SETTLING = 4
+
+
+@dataclass(frozen=True)
+class FallbackState:
+    """The settlement by medians of a started or finished task (ADR 0013).
+
+    Attributes:
+        deadline: of the task, in seconds since 1970; the fallback begins with it.
+        window: seconds to commit, and as many to reveal.
+        open: whether the task has neither ended nor expired.
+        stakes: participant -> snapshotted stake, in the order of places.
+        active: those whose stake counts; until somebody has committed, who it would be now.
+        committed: participant -> commitment.
+        revealed: participant -> amounts for all, in the order of places; also of those who count no more.
+        settled_block: where the medians were settled; None if they have not been.
+    """
+
+    deadline: int
+    window: int
+    open: bool
+    stakes: Mapping[str, int]
+    active: frozenset[str]
+    committed: Mapping[str, bytes]
+    revealed: Mapping[str, tuple[int, ...]]
+    settled_block: int | None
+
+    def phase(self, now: int) -> FallbackPhase:
+        """What can be done at a time in seconds since 1970, as the contract says it."""
+        if not self.open:
+            return FallbackPhase.CLOSED
+        if now < self.deadline:
+            return FallbackPhase.WAITING
+        if now < self.deadline + self.window:
+            return FallbackPhase.COMMITTING
+        if not self.committed:
+            return FallbackPhase.CLOSED
+        if now < self.deadline + 2 * self.window:
+            return FallbackPhase.REVEALING
+        heard = self.active & self.revealed.keys()
+        enough = 2 * self._stake(heard) > self._stake(self.active)
+        return FallbackPhase.SETTLING if enough else FallbackPhase.CLOSED
+
+    def _stake(self, sites: frozenset[str]) -> int:
+        return sum(self.stakes[site] for site in sites)
 
 
 def pack(rewards: Sequence[int]) -> bytes:

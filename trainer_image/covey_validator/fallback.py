@@ -16,9 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from covey_api.base import ApiModel
 from covey_chain.client import Chain
 from covey_chain.errors import ChainError, Reverted
-from covey_chain.fallback import commitment, medians
+from covey_chain.fallback import FallbackPhase, FallbackState, commitment, medians
 from covey_chain.merkle import RewardTree
-from covey_chain.types import FallbackPhase, FallbackState
 from covey_chain.wallet import Wallet
 
 from covey_validator.node import Node
@@ -68,20 +67,19 @@ class FallbackSite:
     def __init__(self, task: Task, site: str, store: Store) -> None:
         self._task, self._site, self._store = task, site, store
 
-    async def step(self, chain: Chain, wallet: Wallet, now: int, rewards: Mapping[str, int] | None = None) -> str:
+    async def step(self, chain: Chain, wallet: Wallet, rewards: Mapping[str, int] | None = None) -> str:
         """Do what can be done now, and say what that was and what comes next.
 
         Args:
             chain: the contracts.
             wallet: the member's, or one with its session key.
-            now: seconds since 1970.
             rewards: member -> all that it has earned, to say instead of what the records have.
 
         Raises:
             ChainError: refused, or no answer; nothing is half done.
         """
         state = await chain.fallback(self._task.task_id)
-        match state.phase(now):
+        match state.phase(await _now(chain)):
             case FallbackPhase.WAITING:
                 return f"The fallback begins at the task's deadline, {_at(state.deadline)}."
             case FallbackPhase.COMMITTING:
@@ -102,7 +100,7 @@ class FallbackSite:
             return f"Committed; reveal from {after} on."
         posted = await self._post(chain, wallet)
         paid = await self._claim(chain, wallet)
-        known = self._store.newest()
+        known = self._store.newest_result()
         rewards = dict(given) if given is not None else dict(known.rewards) if known is not None else {}
         if not has_say(state, site, rewards, await self._settled(chain)):
             return f"{posted}{paid} Nothing is known to be earned beyond what is settled."
@@ -134,7 +132,7 @@ class FallbackSite:
 
     async def _post(self, chain: Chain, wallet: Wallet) -> str:
         """Settle the newest result that a quorum has signed, due or not."""
-        record = self._store.newest()
+        record = self._store.newest_result()
         if record is None or (await chain.settlement(self._task.task_id)).round >= record.round:
             return ""
         try:
@@ -173,17 +171,22 @@ async def run(connect: Connect, node: Node) -> None:
     while True:
         try:
             chain, wallet = await connect()
-            state = await chain.fallback(node.task.task_id)
+            state, now = await chain.fallback(node.task.task_id), await _now(chain)
             pause = min(max(state.window / LOOKS_IN_A_WINDOW, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
-            if state.deadline <= time.time():
-                done = await site.step(chain, wallet, int(time.time()))
+            if state.phase(now) is FallbackPhase.WAITING:
+                pause = max(pause, (state.deadline - now) / 2)
+            else:
+                done = await site.step(chain, wallet)
                 node.progress.message = f"past the deadline: {done}"
                 _log.warning("%s", done)
-            else:
-                pause = max(pause, (state.deadline - time.time()) / 2)
         except ChainError as error:
             _log.info("fallback: %s", error)
         await asyncio.sleep(pause)
+
+
+async def _now(chain: Chain) -> int:
+    """The next block's time: ours, unless the chain is ahead; it is behind where blocks are made on demand only."""
+    return max(int(time.time()), await chain.timestamp())
 
 
 def _ordered(said: Said, state: FallbackState) -> list[int]:
