@@ -62,8 +62,7 @@ async def reach(lab: Lab, moment: int) -> None:
         await lab.rpc("evm_setNextBlockTimestamp", moment)
         await lab.rpc("evm_mine")
         return
-    while time.time() <= moment:
-        await asyncio.sleep(0.2)
+    await asyncio.sleep(max(0.0, moment + 1 - time.time()))
     # Blocks are made for transactions only.
     await lab.planner.fund("0x" + "77" * 20, await lab.chain.native_balance("0x" + "77" * 20) + 1)
 
