@@ -167,15 +167,15 @@ class FallbackSite:
 async def run(connect: Connect, node: Node) -> None:
     """The validator's part: nothing before the deadline, then a look now and then; runs for ever."""
     site = FallbackSite(node.task, node.site, node.store)
-    pause = LOOK_SECONDS_MAX
+    deadline, pause = None, LOOK_SECONDS_MAX
     while True:
         try:
             chain, wallet = await connect()
-            state, now = await chain.fallback(node.task.task_id), await _now(chain)
-            pause = min(max(state.window / LOOKS_IN_A_WINDOW, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
-            if state.phase(now) is FallbackPhase.WAITING:
-                pause = max(pause, (state.deadline - now) / 2)
-            else:
+            if deadline is None:
+                state = await chain.fallback(node.task.task_id)
+                deadline = state.deadline
+                pause = min(max(state.window / LOOKS_IN_A_WINDOW, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
+            if await _now(chain) >= deadline:
                 done = await site.step(chain, wallet)
                 node.progress.message = f"past the deadline: {done}"
                 _log.warning("%s", done)
