@@ -90,7 +90,7 @@ class Chain(Connection):
         terms, planner, status, block, *_ = await self.call(self.market_contract.functions.taskOf(task_id))
         if status == TaskStatus.NONE:
             return None
-        consortium, spec_hash, token, bounty, low, high, *limits, appeal_window, auditor, _ = terms
+        consortium, spec_hash, token, bounty, low, high, *limits, appeal_window, fallback_window, auditor, _ = terms
         rounds, accept_by, deadline, answer_window = limits
         published = [event for event in await self.events(block, block) if event.kind is EventKind.TASK_PUBLISHED]
         spec = next((bytes(e.arguments["spec"]) for e in published if e.task_id == task_id), None)
@@ -100,6 +100,7 @@ class Chain(Connection):
         return PublishedTask(
             task_id, consortium, planner, spec_hash, spec, token, bounty, low, high, rounds, accept_by, deadline,
             answer_window, TaskStatus(status), block, appeal_window, None if auditor == ZERO_ADDRESS else auditor,
+            fallback_window,
         )  # fmt: skip
 
     async def task_id_of(self, planner: str, salt: bytes) -> bytes:
@@ -260,7 +261,7 @@ class Chain(Connection):
         packed = await self._several([self.call(fallback.revealedBy(task_id, place)) for place in opened])
         return FallbackState(
             deadline=terms[8],
-            window=terms[9],
+            window=terms[11],
             open=status == TaskStatus.STARTED,
             stakes=dict(zip(members, map(int, stakes), strict=True)),
             active=active,

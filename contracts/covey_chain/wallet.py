@@ -135,6 +135,7 @@ class Wallet(Writer):
         answer_window: int,
         salt: bytes,
         appeal_window: int = 0,
+        fallback_window: int = 86_400,
         auditor: str = ZERO_ADDRESS,
     ) -> tuple[bytes, Receipt]:
         """Publish a task with its bounty; the same salt never publishes twice. Returns the task id and the receipt."""
@@ -146,7 +147,7 @@ class Wallet(Writer):
 
         terms = (
             consortium, spec_hash, to_checksum_address(token), bounty, min_members, max_members, rounds, accept_by,
-            deadline, answer_window, appeal_window, to_checksum_address(auditor), salt,
+            deadline, answer_window, appeal_window, fallback_window, to_checksum_address(auditor), salt,
         )  # fmt: skip
         call = call_of(market, "publish", terms, spec)
         async with self._spending:

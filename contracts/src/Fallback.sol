@@ -7,9 +7,8 @@ import {Settlement} from "./Settlement.sol";
 import {IFallback, TaskMarket} from "./TaskMarket.sol";
 
 /// @title The end of a task whose quorum is gone: what each member has earned, by stake-weighted medians (ADR 0013).
-/// @notice It begins at the deadline and has windows as long as those of the task's roll calls: to commit to one's own
-/// vector of cumulative rewards, to reveal it, and to settle by the medians of what more than half of the active stake
-/// has revealed. Medians are claimed and verified, not sorted for. Rewards that a quorum has settled stay; nobody is
+/// @notice It begins at the deadline and has two windows of the task's terms: to commit to one's own vector of
+/// cumulative rewards, and to reveal it. Then the medians of what more than half of the active stake has revealed settle. Medians are claimed and verified, not sorted for. Rewards that a quorum has settled stay; nobody is
 /// slashed, for whatever it says; and what is held of members returns (`Appeals.resolveHeld`).
 contract Fallback is IFallback {
     enum Phase {
@@ -125,7 +124,7 @@ contract Fallback is IFallback {
         TaskMarket.Task memory task = market.taskOf(taskId);
         if (task.status != TaskMarket.Status.Started) return Phase.Closed;
         uint256 deadline = task.terms.deadline;
-        uint256 window = task.terms.answerWindow;
+        uint256 window = task.terms.fallbackWindow;
         if (block.timestamp < deadline) return Phase.Waiting;
         if (block.timestamp < deadline + window) return Phase.Committing;
         if (_courses[taskId].set == 0) return Phase.Closed; // nobody has committed

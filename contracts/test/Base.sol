@@ -84,6 +84,7 @@ abstract contract Base {
             deadline: uint64(block.timestamp + 2 days),
             answerWindow: 60,
             appealWindow: 3 days,
+            fallbackWindow: 60,
             auditor: vm.addr(AUDITOR),
             salt: keccak256("uid")
         });

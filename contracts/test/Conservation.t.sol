@@ -204,7 +204,7 @@ contract Actor is Base {
         if (rarely % 4 != 0) return;
         bytes32 taskId = task(which, TaskMarket.Status.Started);
         TaskMarket.Terms memory t = market.taskOf(taskId).terms;
-        for (uint256 i = 0; i < tasks.length && t.deadline + t.answerWindow <= block.timestamp; ++i) {
+        for (uint256 i = 0; i < tasks.length && t.deadline + t.fallbackWindow <= block.timestamp; ++i) {
             taskId = task(which + i, TaskMarket.Status.Started);
             t = market.taskOf(taskId).terms;
         }
@@ -213,11 +213,11 @@ contract Actor is Base {
         for (uint256 i = 0; i < MEMBERS; ++i) {
             if (isHere(taskId, i, away)) commitRewards(taskId, i, vector(said[i], t.bounty, members.length));
         }
-        vm.warp(t.deadline + t.answerWindow);
+        vm.warp(t.deadline + t.fallbackWindow);
         for (uint256 i = 0; i < MEMBERS; ++i) {
             if (isHere(taskId, i, away)) revealRewards(taskId, i, vector(said[i], t.bounty, members.length));
         }
-        vm.warp(t.deadline + 2 * t.answerWindow);
+        vm.warp(t.deadline + 2 * t.fallbackWindow);
         uint256[] memory before = rewardsOf(taskId);
         uint128[] memory medians = mediansOf(taskId, said, away, t.bounty);
         quorumFallback.settle(taskId, narrow(before), medians);

@@ -96,6 +96,20 @@ contract FallbackTest is Base {
         assertEq(market.taskOf(taskId).refunded, BOUNTY);
     }
 
+    function test_TheWindowHasLimits() public {
+        enroll(0, STAKE);
+        TaskMarket.Terms memory wanted = terms(0, 1);
+        wanted.fallbackWindow = 30 days;
+        vm.prank(owner(0));
+        market.publish(wanted, SPEC);
+        for (uint32 wrong = 0; wrong <= 30 days + 1; wrong += 30 days + 1) {
+            (wanted.salt, wanted.fallbackWindow) = ("another", wrong);
+            vm.expectRevert(abi.encodeWithSelector(TaskMarket.BadTerms.selector, "fallbackWindow"));
+            vm.prank(owner(0));
+            market.publish(wanted, SPEC);
+        }
+    }
+
     function test_HalfOfTheStakeIsNotEnough() public {
         begin(4);
         vm.warp(deadline);

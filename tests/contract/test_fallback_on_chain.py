@@ -52,7 +52,7 @@ async def begun(lab: Lab, seconds: int = 3600, window: int = 600) -> tuple[bytes
     now = await lab.chain.timestamp()
     return await lab.started(
         BOUNTY, spec=SPEC, spec_hash=keccak(SPEC), accept_by=now + seconds - 1, deadline=now + seconds,
-        answer_window=window,
+        fallback_window=window,
     )  # fmt: skip
 
 

@@ -162,6 +162,7 @@ class Publish:
     deadline: int  # unix seconds
     answer_window: int  # seconds
     appeal_window: int  # seconds
+    fallback_window: int  # seconds
     auditor: str | None
     salt: bytes
 

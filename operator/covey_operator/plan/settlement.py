@@ -8,7 +8,7 @@ from covey_chain.merkle import RewardTree
 
 from covey_operator.plan.draft import TaskDraft
 from covey_operator.plan.model import Claim, Own, TaskOnChain, TaskPlan
-from covey_operator.plan.status import SETTLED
+from covey_operator.plan.status import SETTLED, duration_words
 
 LATE_WAKE_SECONDS = 60.0
 DEADLINE_WORDS = (
@@ -22,9 +22,10 @@ def say_settlement(draft: TaskDraft, on_chain: TaskOnChain) -> None:
     if settlement is not None and settlement.last:
         draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
     elif draft.seen.now.timestamp() > published.deadline:
+        window = duration_words(published.fallback_window)
         text = (
             f"The deadline has passed without a last result. The validators settle what a quorum has signed; what it "
-            f"has not, members may settle by medians: each commits within {published.answer_window} s of the deadline, "
+            f"has not, members may settle by medians: each commits within {window} of the deadline, "
             f"reveals within as long again, and then anybody settles. docs/how-to/settle-without-a-quorum.md says how."
         )
         draft.conditions.false(SETTLED, Reason.NO_QUORUM, text)

@@ -76,7 +76,7 @@ def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
     if on_chain.published.status is ChainStatus.FINISHED and not settled:
         return end_without_last_result(draft, seen.own, on_chain)
     # The members may settle what there is before it expires; once they have begun, the contract makes it wait longer.
-    expires = on_chain.published.deadline + on_chain.published.answer_window
+    expires = on_chain.published.deadline + on_chain.published.fallback_window
     overdue = seen.now.timestamp() > expires + DEADLINE_GRACE_SECONDS
     if overdue and mine and on_chain.published.status is ChainStatus.STARTED and seen.failure is None:
         return draft.plan(action=Expire())
@@ -142,6 +142,7 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             deadline=min(int(accept_by.timestamp()) + longest, latest),
             answer_window=duration_seconds(spec.rounds.answer_window),
             appeal_window=spec.incentives.appeal_window_seconds,
+            fallback_window=duration_seconds(spec.rounds.fallback_window),
             auditor=spec.incentives.auditor,
             salt=names.salt(draft.task.uid),
         )

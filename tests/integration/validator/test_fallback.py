@@ -22,7 +22,7 @@ async def pass_the_deadline(task: Consortium) -> None:
 
 
 async def test_the_last_one_settles_and_claims_what_a_quorum_had_signed(convene: Convene):
-    rounds = {"count": 8, "settleEvery": 8, "deadline": "3s", "answerWindow": f"{WINDOW_SECONDS}s"}
+    rounds = {"count": 8, "settleEvery": 8, "deadline": "3s", "fallbackWindow": f"{WINDOW_SECONDS}s"}
     task = await convene(rounds=rounds, incentives={"epochRounds": 2})
     for site in task.sites:
         site.drive(NumericDriver(site.directory / "shared", site.index, seconds=lambda _number: 0.5))
@@ -34,7 +34,9 @@ async def test_the_last_one_settles_and_claims_what_a_quorum_had_signed(convene:
     assert (await task.chain.settlement(task.task_id)).round == 0
     await pass_the_deadline(task)
     async with asyncio.timeout(150):
-        while not await task.chain.claimed(task.task_id, left.owner):
+        while True:
+            if await task.chain.claimed(task.task_id, left.owner):
+                break
             await asyncio.sleep(0.2)
     settled = await task.chain.settlement(task.task_id)
     assert settled.round >= 2

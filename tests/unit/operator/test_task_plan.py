@@ -350,7 +350,7 @@ def test_members_have_a_window_before_a_task_expires(make):
     plan = plan_task(make.task(), started(make, now=deadline + timedelta(seconds=1)))
     assert said(plan)["Settled"] == ("False", "NoQuorum")
     assert not isinstance(plan.action, model.Expire)
-    window = timedelta(seconds=on_chain.published.answer_window)
+    window = timedelta(seconds=on_chain.published.fallback_window)
     assert plan_task(make.task(), started(make, now=deadline + window)).action != model.Expire()
     assert plan_task(make.task(), started(make, now=deadline + window + timedelta(minutes=2))).action == model.Expire()
 
