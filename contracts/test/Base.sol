@@ -258,16 +258,16 @@ abstract contract Base {
                 (nodes[j], nodes[j - 1]) = (nodes[j - 1], nodes[j]);
             }
         }
-        uint256 at = 0;
-        while (nodes[at] != leaf(taskId, members[place], rewards[place])) ++at;
+        uint256 index = 0;
+        while (nodes[index] != leaf(taskId, members[place], rewards[place])) ++index;
         bytes32[] memory siblings = new bytes32[](8);
         uint256 height = 0;
         for (uint256 width = nodes.length; width > 1; width = (width + 1) / 2) {
-            if ((at ^ 1) < width) siblings[height++] = nodes[at ^ 1];
+            if ((index ^ 1) < width) siblings[height++] = nodes[index ^ 1];
             for (uint256 i = 0; i < width; i += 2) {
                 nodes[i / 2] = i + 1 < width ? parent(nodes[i], nodes[i + 1]) : nodes[i];
             }
-            at /= 2;
+            index /= 2;
         }
         proof = new bytes32[](height);
         for (uint256 i = 0; i < height; ++i) {

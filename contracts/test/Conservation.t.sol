@@ -226,7 +226,7 @@ contract Actor is Base {
         for (uint256 i = 0; i < before.length; ++i) {
             if (medians[i] > before[i]) more += medians[i] - before[i];
         }
-        uint256 rest = t.bounty - sum(before);
+        uint256 rest = t.bounty - added(before);
         uint256[] memory next = new uint256[](before.length);
         for (uint256 i = 0; i < before.length; ++i) {
             uint256 part = medians[i] > before[i] ? medians[i] - before[i] : 0;
@@ -282,7 +282,7 @@ contract Actor is Base {
         }
     }
 
-    function sum(uint256[] memory amounts) private pure returns (uint256 total) {
+    function added(uint256[] memory amounts) private pure returns (uint256 total) {
         for (uint256 i = 0; i < amounts.length; ++i) {
             total += amounts[i];
         }
