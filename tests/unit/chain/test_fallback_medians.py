@@ -61,16 +61,16 @@ def test_each_place_has_its_own_median_and_who_is_not_active_has_no_say():
     ],
 )
 def test_what_can_be_done_when(now: int, committed: int, revealed: int, phase: FallbackPhase):
-    said = {site: b"\x01" * 32 for site in SITES[:committed]}
-    opened = {site: (0,) * 5 for site in SITES[:revealed]}
+    said = dict.fromkeys(SITES[:committed], b"\x01" * 32)
+    opened = dict.fromkeys(SITES[:revealed], (0,) * 5)
     state = replace(STATE, committed=said, revealed=opened)
     assert state.phase(now) is phase
     assert replace(state, open=False).phase(now) is FallbackPhase.CLOSED
 
 
 def test_who_is_not_active_makes_no_majority():
-    said = {site: b"\x01" * 32 for site in SITES}
-    opened = {site: (0,) * 5 for site in SITES[:3]}
+    said = dict.fromkeys(SITES, b"\x01" * 32)
+    opened = dict.fromkeys(SITES[:3], (0,) * 5)
     state = replace(STATE, committed=said, revealed=opened, active=frozenset(SITES[1:]))
     assert state.phase(1120) is FallbackPhase.CLOSED
 
