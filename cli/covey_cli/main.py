@@ -232,6 +232,26 @@ def resolve_appeal(rpc_url: str, chain_id: int, contract: str, key_file: Path, t
     click.echo(asyncio.run(work.resolve(place, signed_by, _task_id(task_id), _address(member))), nl=False)
 
 
+@cli.command()
+@_on_chain
+@click.option(
+    "--state", required=True, type=_FOLDER, help="Your state directory of the task; it keeps what you commit to."
+)
+@click.option("--rewards", type=_FILE, help="JSON: member to all it has earned, in base units; default: your records.")
+def fallback(
+    rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str, state: Path, rewards: Path | None
+) -> None:
+    """After the deadline of a task without a quorum, do the step that is due: commit, reveal, settle, or claim.
+
+    Run it again for each step; it says when the next one is due.
+    """
+    from covey_cli import fallback as work
+    from covey_cli.appeal import Place
+
+    place, signed_by = Place(rpc_url, chain_id, contract), _signer(key_file)
+    click.echo(asyncio.run(work.step(place, signed_by, _task_id(task_id), state, rewards)), nl=False)
+
+
 def _signer(key_file: Path) -> Signer:
     from covey_cli.deploy import signer
 

@@ -186,6 +186,7 @@ class _Simulation:
             accept_by=accept_by,
             deadline=accept_by + _TASK_SECONDS,
             answer_window=duration_seconds(spec.rounds.answer_window),
+            fallback_window=duration_seconds(spec.rounds.fallback_window),
             appeal_window=spec.incentives.appeal_window_seconds,
             auditor=spec.incentives.auditor or ZERO_ADDRESS,
             # The seed decides the task id, and that the split into training and holdout.

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from eth_utils.abi import function_signature_to_4byte_selector
 
-CONTRACTS = ("MemberRegistry", "TaskMarket", "Settlement", "DevToken")
+CONTRACTS = ("MemberRegistry", "TaskMarket", "Settlement", "Fallback", "DevToken")
 _CARRIED = Path(__file__).parent / "abi"
 _BUILD = Path(__file__).parents[1] / "out"
 

@@ -11,8 +11,10 @@ from eth_utils.crypto import keccak
 from covey_chain.connection import Connection
 from covey_chain.errors import RpcUnavailable
 from covey_chain.events import EventKind
+from covey_chain.fallback import FallbackState, unpack
 from covey_chain.types import (
     ZERO_ADDRESS,
+    ZERO_HASH,
     Appeal,
     Consortium,
     EndedCall,
@@ -89,7 +91,7 @@ class Chain(Connection):
         terms, planner, status, block, *_ = await self.call(self.market_contract.functions.taskOf(task_id))
         if status == TaskStatus.NONE:
             return None
-        consortium, spec_hash, token, bounty, low, high, *limits, appeal_window, auditor, _ = terms
+        consortium, spec_hash, token, bounty, low, high, *limits, appeal_window, fallback_window, auditor, _ = terms
         rounds, accept_by, deadline, answer_window = limits
         published = [event for event in await self.events(block, block) if event.kind is EventKind.TASK_PUBLISHED]
         spec = next((bytes(e.arguments["spec"]) for e in published if e.task_id == task_id), None)
@@ -99,6 +101,7 @@ class Chain(Connection):
         return PublishedTask(
             task_id, consortium, planner, spec_hash, spec, token, bounty, low, high, rounds, accept_by, deadline,
             answer_window, TaskStatus(status), block, appeal_window, None if auditor == ZERO_ADDRESS else auditor,
+            fallback_window,
         )  # fmt: skip
 
     async def task_id_of(self, planner: str, salt: bytes) -> bytes:
@@ -247,6 +250,46 @@ class Chain(Connection):
         found = await self._several([self.appeal_of(task_id, member, block) for member in members])
         nothing = Appeal(None, None)
         return {member: appeal for member, appeal in zip(members, found, strict=True) if appeal != nothing}
+
+    async def fallback(self, task_id: bytes) -> FallbackState:
+        """How far a task has come to be settled by medians."""
+        market, fallback = self.market_contract.functions, self.fallback_contract.functions
+        terms, _, status, *_ = await self.call(market.taskOf(task_id))
+        members, stakes, expelled, _ = await self.call(market.snapshotOf(task_id))
+        counting, revealed, settled_block = await self.call(fallback.courseOf(task_id))
+        if not counting and (epoch := await self.epoch(task_id)):
+            counting = _Epoch(*await self.call(self.settlement_contract.functions.epochAt(task_id, epoch))).members
+        elif not counting:
+            counting = -1
+        active = frozenset(m for i, m in enumerate(members) if counting & ~expelled & 1 << i)
+        said = await self._several([self.call(fallback.commitmentOf(task_id, member)) for member in members])
+        opened = {i: member for i, member in enumerate(members) if revealed & 1 << i}
+        packed = await self._several([self.call(fallback.revealedBy(task_id, place)) for place in opened])
+        return FallbackState(
+            deadline=terms[8],
+            window=terms[11],
+            open=status == TaskStatus.STARTED,
+            stakes=dict(zip(members, map(int, stakes), strict=True)),
+            active=active,
+            committed={m: bytes(digest) for m, digest in zip(members, said, strict=True) if digest != ZERO_HASH},
+            revealed={m: unpack(each) for m, each in zip(opened.values(), packed, strict=True)},
+            settled_block=settled_block or None,
+        )
+
+    async def settled_by_medians(self, task_id: bytes) -> dict[str, int] | None:
+        """Participant -> cumulative reward, the leaves of the last tree; None if it has not come to medians.
+
+        Raises:
+            RpcUnavailable: the node has lost the log with the rewards.
+        """
+        _, _, block = await self.call(self.fallback_contract.functions.courseOf(task_id))
+        if not block:
+            return None
+        for event in await self.events(block, block, task_id):
+            if event.kind is EventKind.SETTLED_BY_MEDIANS:
+                members = await self.call(self.market_contract.functions.participants(task_id))
+                return dict(zip(members, map(int, event.arguments["rewards"]), strict=True))
+        raise RpcUnavailable(self.url, f"the log with the medians: it is in block {block}", refused=True)
 
     async def claimed(self, task_id: bytes, member: str) -> int:
         """Reward that has been paid to a member, in base units."""

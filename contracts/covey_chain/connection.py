@@ -34,6 +34,7 @@ class Connection:
         self.settlement_contract = self._contract("Settlement", settlement)
         self.registry_contract: Any = None
         self.market_contract: Any = None
+        self.fallback_contract: Any = None
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tokens: dict[str, Any] = {}
 
@@ -68,6 +69,7 @@ class Connection:
             functions = chain.settlement_contract.functions
             try:
                 registry, market = await chain.call(functions.registry()), await chain.call(functions.market())
+                fallback = await chain.call(functions.quorumFallback())
             except (NoContract, Reverted) as error:
                 raise NoContract(contract, chain_id) from error
         except BaseException:
@@ -75,6 +77,7 @@ class Connection:
             raise
         chain.registry_contract = chain._contract("MemberRegistry", registry)
         chain.market_contract = chain._contract("TaskMarket", market)
+        chain.fallback_contract = chain._contract("Fallback", fallback)
         return chain
 
     async def close(self) -> None:
@@ -133,7 +136,7 @@ class Connection:
         return await self.web3.eth.get_transaction_receipt(bytes.fromhex(tx_hash[2:]))  # type: ignore[arg-type]
 
     async def events(self, from_block: int, to_block: int, task_id: bytes | None = None) -> list[Event]:
-        """Events of all three contracts in the blocks from_block … to_block, in the order of the chain.
+        """Events of all contracts in the blocks from_block … to_block, in the order of the chain.
 
         With `task_id` only those that speak of the task.
 
@@ -146,7 +149,8 @@ class Connection:
         return found
 
     async def _events(self, from_block: int, to_block: int, task_id: bytes | None) -> list[Event]:
-        contracts = {c.address: c for c in (self.registry_contract, self.market_contract, self.settlement_contract)}
+        own = (self.registry_contract, self.market_contract, self.settlement_contract, self.fallback_contract)
+        contracts = {contract.address: contract for contract in own}
         wanted: FilterParams = {"fromBlock": from_block, "toBlock": to_block, "address": list(contracts)}
         if task_id is not None:
             wanted["topics"] = [None, "0x" + task_id.hex()]

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class EventKind(StrEnum):
-    """Names of all events of the three contracts."""
+    """Names of all events of the contracts."""
 
     CONSORTIUM_CREATED = "ConsortiumCreated"
     ADMISSION_VOTED = "AdmissionVoted"
@@ -37,6 +37,9 @@ class EventKind(StrEnum):
     VERDICT_POSTED = "VerdictPosted"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
+    REWARDS_COMMITTED = "RewardsCommitted"
+    REWARDS_REVEALED = "RewardsRevealed"
+    SETTLED_BY_MEDIANS = "SettledByMedians"
 
 
 @dataclass(frozen=True)

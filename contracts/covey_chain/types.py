@@ -80,7 +80,8 @@ class Member:
 class PublishedTask:
     """A task of the market; `spec` is the canonical terms, checked against `spec_hash` by keccak256.
 
-    Without an `auditor` there are no appeals; `appeal_window` is in seconds after the last result.
+    Without an `auditor` there are no appeals; `appeal_window` is in seconds after the last result, `fallback_window`
+    after the deadline.
     """
 
     task_id: bytes
@@ -100,6 +101,7 @@ class PublishedTask:
     block: int
     appeal_window: int = 0
     auditor: str | None = None
+    fallback_window: int = 0
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Addresses of a deployed set of contracts; `settlement` is the entry."""
+    """Addresses of a deployed set of contracts; `settlement` is the entry, and has made its fallback."""
 
     settlement: str
     registry: str

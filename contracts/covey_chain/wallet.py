@@ -7,6 +7,7 @@ from dataclasses import astuple
 
 from eth_utils.address import to_checksum_address
 
+from covey_chain.fallback import pack
 from covey_chain.journal import Journal
 from covey_chain.queue import Call
 from covey_chain.types import (
@@ -134,6 +135,7 @@ class Wallet(Writer):
         answer_window: int,
         salt: bytes,
         appeal_window: int = 0,
+        fallback_window: int = 86_400,
         auditor: str = ZERO_ADDRESS,
     ) -> tuple[bytes, Receipt]:
         """Publish a task with its bounty; the same salt never publishes twice. Returns the task id and the receipt."""
@@ -145,7 +147,7 @@ class Wallet(Writer):
 
         terms = (
             consortium, spec_hash, to_checksum_address(token), bounty, min_members, max_members, rounds, accept_by,
-            deadline, answer_window, appeal_window, to_checksum_address(auditor), salt,
+            deadline, answer_window, appeal_window, fallback_window, to_checksum_address(auditor), salt,
         )  # fmt: skip
         call = call_of(market, "publish", terms, spec)
         async with self._spending:
@@ -246,6 +248,39 @@ class Wallet(Writer):
 
         call = call_of(self.chain.settlement_contract, "resolveHeld", task_id, address)
         return await self._queue.submit(f"resolve:0x{task_id.hex()}:{address}", call, done)
+
+    # --- fallback ------------------------------------------------------------------------------------------------
+
+    async def commit_rewards(self, task_id: bytes, site: str, commitment: bytes) -> Receipt:
+        """Bind a site, whose wallet or session key this account is, to what it will reveal (`covey_chain.fallback`)."""
+        functions = self.chain.fallback_contract.functions
+
+        async def done() -> bool:
+            return bytes(await self.chain.call(functions.commitmentOf(task_id, site))) == commitment
+
+        call = call_of(self.chain.fallback_contract, "commit", task_id, site, commitment)
+        return await self._queue.submit(f"commit:0x{task_id.hex()}:{site}:{commitment.hex()}", call, done)
+
+    async def reveal_rewards(self, task_id: bytes, site: str, rewards: Sequence[int], salt: bytes) -> Receipt:
+        """Open a site's commitment: cumulative rewards in base units, in the order of places."""
+
+        async def done() -> bool:
+            return site in (await self.chain.fallback(task_id)).revealed
+
+        call = call_of(self.chain.fallback_contract, "reveal", task_id, site, pack(rewards), salt)
+        return await self._queue.submit(f"reveal:0x{task_id.hex()}:{site}", call, done)
+
+    async def settle_by_medians(self, task_id: bytes, settled: Sequence[int], medians: Sequence[int]) -> Receipt:
+        """End a task by the medians of what was revealed; nothing happens if it has ended.
+
+        Args:
+            task_id: 32 bytes.
+            settled: cumulative rewards of the newest result, in the order of places; zeros if there is none.
+            medians: as `covey_chain.fallback.medians` finds them.
+        """
+        over = self._status_is(task_id, TaskStatus.FINISHED)
+        call = call_of(self.chain.fallback_contract, "settle", task_id, list(settled), list(medians))
+        return await self._queue.submit(f"medians:0x{task_id.hex()}", call, over)
 
     # --- results and money ---------------------------------------------------------------------------------------
 

@@ -3,10 +3,11 @@ pragma solidity ^0.8.28;
 
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Appeals} from "./Appeals.sol";
+import {Fallback} from "./Fallback.sol";
 import {FraudProofs} from "./FraudProofs.sol";
 import {RollCalls} from "./RollCalls.sol";
 import {Signed} from "./Signed.sol";
-import {TaskMarket, ISettlement} from "./TaskMarket.sol";
+import {IFallback, ISettlement, TaskMarket} from "./TaskMarket.sol";
 
 /// @title Results of rounds under the signatures of more than two thirds of the stake, and rewards by proof.
 /// @notice The entry of Covey's contracts: `registry()` and `market()` lead to the others.
@@ -43,6 +44,7 @@ contract Settlement is RollCalls, FraudProofs, Appeals, ISettlement {
     error QuorumMissing(uint256 stake, uint256 total);
     error ProofInvalid(address member, uint256 cumulative);
     error NothingToClaim(address member);
+    error NotFallback(address sender);
 
     event ResultPosted(
         bytes32 indexed taskId,
@@ -64,7 +66,12 @@ contract Settlement is RollCalls, FraudProofs, Appeals, ISettlement {
     mapping(bytes32 taskId => State) private _states;
     mapping(bytes32 taskId => mapping(address member => uint256)) public claimed;
 
-    constructor(TaskMarket market_) Signed(market_) {}
+    /// What ends a task without a quorum.
+    IFallback public immutable quorumFallback;
+
+    constructor(TaskMarket market_) Signed(market_) {
+        quorumFallback = new Fallback(market_);
+    }
 
     /// @notice Put a round's result on chain; anybody may carry it. The last one closes the task.
     ///
@@ -119,6 +126,17 @@ contract Settlement is RollCalls, FraudProofs, Appeals, ISettlement {
         claimed[taskId][member] = cumulative;
         emit RewardClaimed(taskId, member, cumulative - paid, cumulative);
         market.pay(taskId, member, cumulative - paid, _states[taskId].totalReward);
+    }
+
+    /// @notice End a task without a last result; called by the fallback.
+    /// @param rewardRoot tree of cumulative rewards, not below those settled before.
+    /// @param total of all rewards.
+    function settleByMedians(bytes32 taskId, bytes32 rewardRoot, uint256 total) external {
+        if (msg.sender != address(quorumFallback)) revert NotFallback(msg.sender);
+        // forge-lint: disable-next-line(unsafe-typecast) - not above the bounty, which the market keeps below 2^128
+        _states[taskId].totalReward = uint128(total);
+        _states[taskId].rewardRoot = rewardRoot;
+        market.finish(taskId, total);
     }
 
     function stateOf(bytes32 taskId) external view returns (State memory) {

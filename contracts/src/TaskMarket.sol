@@ -39,6 +39,7 @@ contract TaskMarket is Seats {
         uint64 deadline; // seconds since 1970
         uint32 answerWindow; // seconds to answer a roll call
         uint32 appealWindow; // seconds after the last result in which the auditor may still speak
+        uint32 fallbackWindow; // seconds after the deadline to commit to rewards, and as many to reveal them (ADR 0013)
         address auditor; // whose word decides appeals; 0: there are no appeals
         bytes32 salt;
     }
@@ -66,6 +67,8 @@ contract TaskMarket is Seats {
     uint32 public constant MAX_ANSWER_WINDOW = 86_400;
     /// So long after a task at most what it holds waits for an auditor.
     uint32 public constant MAX_APPEAL_WINDOW = 30 days;
+    /// So long the bounty of a task without a last result waits at most for its members to commit, and again to reveal.
+    uint32 public constant MAX_FALLBACK_WINDOW = 30 days;
     /// From publication to deadline: for that long a started task holds the stake of its members.
     uint64 public constant MAX_TASK_SECONDS = 2 * 366 days;
 
@@ -82,6 +85,7 @@ contract TaskMarket is Seats {
     error TooFewMembers(uint256 accepted, uint256 minimum);
     error StartTooEarly(uint64 acceptBy);
     error NotExpired(uint64 deadline);
+    error FallbackOpen(bytes32 taskId);
     error RewardExceeded(uint256 paid, uint256 settled);
     error NothingDue(bytes32 taskId);
     error NoAuditor(bytes32 taskId);
@@ -141,6 +145,7 @@ contract TaskMarket is Seats {
         if (spec.length > MAX_SPEC_BYTES) revert BadTerms("spec");
         if (terms.answerWindow == 0 || terms.answerWindow > MAX_ANSWER_WINDOW) revert BadTerms("answerWindow");
         if (terms.appealWindow > MAX_APPEAL_WINDOW) revert BadTerms("appealWindow");
+        if (terms.fallbackWindow == 0 || terms.fallbackWindow > MAX_FALLBACK_WINDOW) revert BadTerms("fallbackWindow");
         if (terms.rounds == 0) revert BadTerms("rounds");
         if (terms.acceptBy < block.timestamp) revert BadTerms("acceptBy");
         if (terms.deadline <= terms.acceptBy || terms.deadline > block.timestamp + MAX_TASK_SECONDS) {
@@ -233,11 +238,13 @@ contract TaskMarket is Seats {
         _refund(taskId, task, Status.Cancelled, task.terms.bounty);
     }
 
-    /// @notice End a task whose deadline has passed; what nobody has earned returns to the Planner.
+    /// @notice End a task whose deadline has passed; what nobody has earned returns to the Planner. A started one waits
+    /// for the members, who may settle it by medians.
     function expire(bytes32 taskId) external nonReentrant {
         Task storage task = _tasks[taskId];
         if (task.status != Status.Open && task.status != Status.Started) revert NotOpen(taskId, task.status);
         if (block.timestamp < task.terms.deadline) revert NotExpired(task.terms.deadline);
+        if (task.status == Status.Started && settlement.quorumFallback().isOpen(taskId)) revert FallbackOpen(taskId);
         uint256 earned = settlement.totalReward(taskId);
         _refund(
             taskId, task, task.status == Status.Open ? Status.Cancelled : Status.Finished, task.terms.bounty - earned
@@ -361,4 +368,10 @@ contract TaskMarket is Seats {
 /// What the market asks of the settlement contract.
 interface ISettlement {
     function totalReward(bytes32 taskId) external view returns (uint256);
+    function quorumFallback() external view returns (IFallback);
+}
+
+/// What the market asks of the fallback.
+interface IFallback {
+    function isOpen(bytes32 taskId) external view returns (bool);
 }

@@ -208,7 +208,7 @@ contract AppealsTest is Base {
         speak(1, 1, false);
         vm.expectPartialRevert(Appeals.NotYetOver.selector);
         settlement.resolveHeld(taskId, owner(1));
-        vm.warp(block.timestamp + 2 days);
+        vm.warp(block.timestamp + 2 days + 60);
         market.expire(taskId);
         settlement.resolveHeld(taskId, owner(1));
         settlement.resolveHeld(taskId, owner(2));

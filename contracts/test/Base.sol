@@ -6,6 +6,7 @@ import {DevToken} from "../src/DevToken.sol";
 import {MemberRegistry} from "../src/MemberRegistry.sol";
 import {ISettlement, TaskMarket} from "../src/TaskMarket.sol";
 import {Appeals} from "../src/Appeals.sol";
+import {Fallback} from "../src/Fallback.sol";
 import {FraudProofs} from "../src/FraudProofs.sol";
 import {Settlement} from "../src/Settlement.sol";
 
@@ -37,6 +38,7 @@ abstract contract Base {
     MemberRegistry internal registry;
     TaskMarket internal market;
     Settlement internal settlement;
+    Fallback internal quorumFallback;
     bytes32 internal consortium;
 
     function setUp() public virtual {
@@ -44,6 +46,7 @@ abstract contract Base {
         address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         market = new TaskMarket(ISettlement(expected));
         settlement = new Settlement(market);
+        quorumFallback = Fallback(address(settlement.quorumFallback()));
         registry = settlement.registry();
         consortium = registry.createConsortium(
             "oncology-eu", IERC20(address(token)), 10 ether, MemberRegistry.Admission.Open, 7 days
@@ -81,6 +84,7 @@ abstract contract Base {
             deadline: uint64(block.timestamp + 2 days),
             answerWindow: 60,
             appealWindow: 3 days,
+            fallbackWindow: 60,
             auditor: vm.addr(AUDITOR),
             salt: keccak256("uid")
         });
@@ -238,6 +242,83 @@ abstract contract Base {
 
     function leaf(bytes32 taskId, address member, uint256 cumulative) internal pure returns (bytes32) {
         return keccak256(bytes.concat(keccak256(abi.encode(taskId, member, cumulative))));
+    }
+
+    /// Root of the tree of a task's cumulative rewards, and the proof for one place: what `covey_chain.merkle` makes.
+    function rewardTree(bytes32 taskId, uint256[] memory rewards, uint256 place)
+        internal
+        view
+        returns (bytes32, bytes32[] memory proof)
+    {
+        address[] memory members = market.participants(taskId);
+        bytes32[] memory nodes = new bytes32[](members.length);
+        for (uint256 i = 0; i < nodes.length; ++i) {
+            nodes[i] = leaf(taskId, members[i], rewards[i]);
+            for (uint256 j = i; j > 0 && nodes[j] < nodes[j - 1]; --j) {
+                (nodes[j], nodes[j - 1]) = (nodes[j - 1], nodes[j]);
+            }
+        }
+        uint256 index = 0;
+        while (nodes[index] != leaf(taskId, members[place], rewards[place])) ++index;
+        bytes32[] memory siblings = new bytes32[](8);
+        uint256 height = 0;
+        for (uint256 width = nodes.length; width > 1; width = (width + 1) / 2) {
+            if ((index ^ 1) < width) siblings[height++] = nodes[index ^ 1];
+            for (uint256 i = 0; i < width; i += 2) {
+                nodes[i / 2] = i + 1 < width ? parent(nodes[i], nodes[i + 1]) : nodes[i];
+            }
+            index /= 2;
+        }
+        proof = new bytes32[](height);
+        for (uint256 i = 0; i < height; ++i) {
+            proof[i] = siblings[i];
+        }
+        return (nodes[0], proof);
+    }
+
+    function wide(uint256 a, uint256 b, uint256 c) internal pure returns (uint256[] memory list) {
+        list = new uint256[](3);
+        (list[0], list[1], list[2]) = (a, b, c);
+    }
+
+    function parent(bytes32 a, bytes32 b) internal pure returns (bytes32) {
+        return a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
+    }
+
+    // --- fallback ---------------------------------------------------------------------------------------------------
+
+    function packed(uint128[] memory amounts) internal pure returns (bytes memory whole) {
+        for (uint256 i = 0; i < amounts.length; ++i) {
+            whole = abi.encodePacked(whole, amounts[i]);
+        }
+    }
+
+    /// Commit as the `i`th member; its salt is its address.
+    function commitRewards(bytes32 taskId, uint256 i, uint128[] memory rewards) internal {
+        bytes32 salt = bytes32(uint256(uint160(owner(i))));
+        bytes32 commitment = quorumFallback.digestOf(taskId, owner(i), packed(rewards), salt);
+        vm.prank(owner(i));
+        quorumFallback.commit(taskId, owner(i), commitment);
+    }
+
+    function revealRewards(bytes32 taskId, uint256 i, uint128[] memory rewards) internal {
+        quorumFallback.reveal(taskId, owner(i), packed(rewards), bytes32(uint256(uint160(owner(i)))));
+    }
+
+    /// The smallest amount with at most half of the stake above it; by trying each.
+    function medianOf(uint128[] memory amounts, uint256[] memory stakes) internal pure returns (uint128 median) {
+        uint256 total = 0;
+        for (uint256 i = 0; i < stakes.length; ++i) {
+            total += stakes[i];
+        }
+        median = type(uint128).max;
+        for (uint256 i = 0; i < amounts.length; ++i) {
+            uint256 above = 0;
+            for (uint256 j = 0; j < amounts.length; ++j) {
+                if (amounts[j] > amounts[i]) above += stakes[j];
+            }
+            if (2 * above <= total && amounts[i] < median && stakes[i] > 0) median = amounts[i];
+        }
     }
 
     error NotEqual(uint256 found, uint256 wanted);

@@ -1,283 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Actor} from "./Actor.sol";
 import {Base} from "./Base.sol";
-import {DevToken} from "../src/DevToken.sol";
-import {MemberRegistry} from "../src/MemberRegistry.sol";
-import {TaskMarket} from "../src/TaskMarket.sol";
-import {Appeals} from "../src/Appeals.sol";
+import {Fallback} from "../src/Fallback.sol";
 import {Penalties} from "../src/Penalties.sol";
-import {Settlement} from "../src/Settlement.sol";
-
-/// Does what members, planners, quorums and strangers may do, in any order and with any numbers; a quorum may also lie.
-contract Actor is Base {
-    uint256 private constant MEMBERS = 4;
-
-    error NoSuchTask(TaskMarket.Status status);
-
-    /// What a task's members may claim by the newest tree.
-    mapping(bytes32 taskId => uint256[MEMBERS]) private rewards;
-    bytes32[] public tasks;
-    uint256 public supply;
-
-    function setUp() public override {
-        super.setUp();
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            enroll(i, STAKE);
-        }
-        supply = token.totalSupply();
-    }
-
-    function stake(uint256 who, uint96 amount) external {
-        vm.prank(owner(who % MEMBERS));
-        registry.stake(consortium, amount % 1000 ether);
-    }
-
-    function unstake(uint256 who, uint256 amount) external {
-        uint256 staked = registry.stakeOf(consortium, owner(who % MEMBERS));
-        vm.prank(owner(who % MEMBERS));
-        registry.unstake(consortium, amount % (staked / 8 + 1));
-    }
-
-    /// Set once somebody has taken out what a task holds.
-    bool public heldLeft;
-
-    function withdraw(uint256 who, uint256 later) external {
-        vm.warp(block.timestamp + later % 4 days);
-        takeOut(owner(who % MEMBERS));
-    }
-
-    /// Take out all that one has, as soon as one may.
-    function goAway(uint256 who, uint8 rarely) external {
-        if (rarely % 8 != 0) return;
-        address member = owner(who % MEMBERS);
-        uint256 staked = registry.stakeOf(consortium, member);
-        vm.prank(member);
-        registry.unstake(consortium, staked);
-        vm.warp(registry.memberOf(consortium, member).withdrawableAt);
-        takeOut(member);
-    }
-
-    function takeOut(address member) private {
-        uint256 before = here(member);
-        vm.prank(member);
-        registry.withdraw(consortium);
-        uint256 held = registry.memberOf(consortium, member).held;
-        if (here(member) < held && here(member) < before) heldLeft = true;
-    }
-
-    function publish(uint256 who, uint96 bounty, uint8 min, bool fill) external {
-        TaskMarket.Terms memory wanted = terms(bounty % 1000 ether, 4);
-        wanted.minMembers = 1 + min % 4;
-        // Some tasks last longer than the unbonding time.
-        wanted.deadline += uint64(min) % 8 * 5 days;
-        wanted.salt = keccak256(abi.encode(tasks.length));
-        vm.prank(owner(who % MEMBERS));
-        bytes32 taskId = market.publish(wanted, SPEC);
-        tasks.push(taskId);
-        // Most tasks shall get far enough to be settled.
-        for (uint256 i = 0; fill && i < MEMBERS; ++i) {
-            if (registry.stakeOf(consortium, owner(i)) < 10 ether) continue;
-            vm.prank(owner(i));
-            market.accept(taskId, 6, session(i), "");
-        }
-    }
-
-    function accept(uint256 which, uint256 who) external {
-        bytes32 taskId = task(which, TaskMarket.Status.Open);
-        vm.prank(owner(who % MEMBERS));
-        market.accept(taskId, 6, session(who % MEMBERS), "");
-    }
-
-    function withdrawAcceptance(uint256 which, uint256 who) external {
-        bytes32 taskId = task(which, TaskMarket.Status.Open);
-        vm.prank(owner(who % MEMBERS));
-        market.withdrawAcceptance(taskId);
-    }
-
-    function start(uint256 which) external {
-        bytes32 taskId = task(which, TaskMarket.Status.Open);
-        vm.prank(market.taskOf(taskId).planner);
-        market.start(taskId);
-    }
-
-    function cancel(uint256 which) external {
-        bytes32 taskId = task(which, TaskMarket.Status.Open);
-        vm.prank(market.taskOf(taskId).planner);
-        market.cancel(taskId);
-    }
-
-    function expire(uint256 which, uint256 later) external {
-        vm.warp(block.timestamp + later % 1 days);
-        market.expire(tasks[which % tasks.length]);
-    }
-
-    /// What a task has burnt of a place for quality.
-    mapping(bytes32 taskId => mapping(uint8 place => uint256)) public burnt;
-
-    /// `honest` trees add up to the settled total; others promise more. The ledger of penalties is any that the
-    /// contracts take: every place, any part of the stake, and any flags.
-    function post(uint256 which, uint96[MEMBERS] calldata more, bool honest, uint8 last, uint96[MEMBERS] calldata lost)
-        external
-    {
-        bytes32 taskId = task(which, TaskMarket.Status.Started);
-        TaskMarket.Task memory t = market.taskOf(taskId);
-        uint256[MEMBERS] memory next = rewards[taskId];
-        uint256 total = settlement.totalReward(taskId);
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            uint256 part = (t.terms.bounty - total) == 0 ? 0 : more[i] % (t.terms.bounty - total);
-            next[i] += part;
-            if (honest) total += part;
-        }
-        rewards[taskId] = next;
-        Settlement.RoundResult memory r =
-            result(taskId, settlement.stateOf(taskId).round + 1, root(taskId), total, last % 8 == 0);
-        bytes memory ledger =
-            settlement.stateOf(taskId).penalised || lost[0] % 2 == 0 ? ledgerOf(taskId, lost) : bytes("");
-        if (ledger.length > 0) r.penalties = keccak256(ledger);
-        uint256[MEMBERS] memory before = hereAll();
-        settlement.postResult(r, ledger, joined(participantSignatures(taskId, r)));
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            slashed[owner(i)] += before[i] - here(owner(i));
-        }
-    }
-
-    function appeal(uint256 which, uint256 who) external {
-        vm.prank(owner(who % MEMBERS));
-        settlement.appeal(tasks[which % tasks.length]);
-    }
-
-    /// The auditor speaks about somebody, and whatever can be decided is.
-    function resolve(uint256 which, uint256 who, bool speaks, bool authentic) external {
-        bytes32 taskId = task(which, TaskMarket.Status.Finished);
-        address member = owner(who % MEMBERS);
-        uint32 epoch = settlement.appealOf(taskId, member).epoch + 1;
-        Appeals.AuditVerdict memory v = Appeals.AuditVerdict(taskId, member, epoch, authentic, keccak256(""));
-        bytes memory signature = signatureBy(AUDITOR, digestOf(verdictHash(v)));
-        if (speaks) settlement.postVerdict(v, "", signature);
-        uint256 before = here(member);
-        settlement.resolveHeld(taskId, member);
-        slashed[member] += before - here(member);
-        uint8 place = market.placeOf(taskId, member);
-        burnt[taskId][place] += before - here(member);
-    }
-
-    function ledgerOf(bytes32 taskId, uint96[MEMBERS] calldata lost) private returns (bytes memory ledger) {
-        (, uint96[] memory stakes,,) = market.snapshotOf(taskId);
-        for (uint8 i = 0; i < stakes.length; ++i) {
-            uint96 slashedSoFar = settlement.penaltyAt(taskId, i).slashed;
-            // Mostly little, so that there is something left to go on with.
-            uint96 more = lost[i] % ((stakes[i] - slashedSoFar) / (lost[i] % 4 == 0 ? 1 : 32) + 1);
-            uint96 held = (lost[i] >> 7) % (stakes[i] - slashedSoFar - more + 1);
-            // A last result takes or gives back what no appeal protects.
-            uint8 flags = uint8(lost[i] % 4) | (held > 0 ? 2 : 0);
-            ledger = bytes.concat(ledger, entry(i, flags, held, slashedSoFar + more));
-            burnt[taskId][i] = slashedSoFar + more;
-        }
-    }
-
-    function hereAll() private view returns (uint256[MEMBERS] memory all) {
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            all[i] = here(owner(i));
-        }
-    }
-
-    function claim(uint256 which, uint256 who) external {
-        bytes32 taskId = tasks[which % tasks.length];
-        for (uint256 i = 0; i < tasks.length && settlement.totalReward(taskId) == 0; ++i) {
-            taskId = tasks[i];
-        }
-        who %= MEMBERS;
-        bytes32[] memory proof = new bytes32[](2);
-        proof[0] = leafOf(taskId, who ^ 1);
-        proof[1] = pair(leafOf(taskId, (who ^ 2) & 2), leafOf(taskId, (who ^ 2) | 1));
-        settlement.claim(taskId, owner(who), rewards[taskId][who], proof);
-    }
-
-    /// What has been taken of a member for faults.
-    mapping(address member => uint256) public slashed;
-
-    function accuse(uint256 which, uint256 who, uint256 reporter, uint8 rarely) external {
-        if (rarely % 4 != 0) return;
-        bytes32 taskId = task(which, rarely % 8 == 0 ? TaskMarket.Status.Finished : TaskMarket.Status.Started);
-        address member = owner(who % MEMBERS);
-        uint256 before = here(member);
-        proveTwoVotes(taskId, who % MEMBERS, 101 + who % MEMBERS, owner(reporter % MEMBERS));
-        slashed[member] += before - here(member);
-    }
-
-    /// Stake and unbonding stake of a member.
-    function here(address member) public view returns (uint256) {
-        MemberRegistry.Member memory m = registry.memberOf(consortium, member);
-        return uint256(m.stake) + m.unbonding;
-    }
-
-    function contracts() external view returns (DevToken, MemberRegistry, TaskMarket, Settlement) {
-        return (token, registry, market, settlement);
-    }
-
-    function taskCount() external view returns (uint256) {
-        return tasks.length;
-    }
-
-    function inRegistry() external view returns (uint256 balance, uint256 booked) {
-        balance = token.balanceOf(address(registry));
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            booked += here(owner(i));
-        }
-        booked += registry.burnt(consortium);
-    }
-
-    function inMarket() external view returns (uint256 balance, uint256 booked) {
-        balance = token.balanceOf(address(market));
-        for (uint256 i = 0; i < tasks.length; ++i) {
-            TaskMarket.Task memory t = market.taskOf(tasks[i]);
-            booked += t.terms.bounty - t.paid - t.refunded;
-        }
-    }
-
-    function everything() external view returns (uint256 sum) {
-        sum = token.balanceOf(address(registry)) + token.balanceOf(address(market));
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            sum += token.balanceOf(owner(i));
-        }
-    }
-
-    function task(uint256 which, TaskMarket.Status status) private view returns (bytes32 taskId) {
-        for (uint256 i = 0; i < tasks.length; ++i) {
-            taskId = tasks[(which % tasks.length + i) % tasks.length];
-            if (market.statusOf(taskId) == status) return taskId;
-        }
-        revert NoSuchTask(status);
-    }
-
-    function leafOf(bytes32 taskId, uint256 who) private view returns (bytes32) {
-        return leaf(taskId, owner(who), rewards[taskId][who]);
-    }
-
-    function root(bytes32 taskId) private view returns (bytes32) {
-        return pair(pair(leafOf(taskId, 0), leafOf(taskId, 1)), pair(leafOf(taskId, 2), leafOf(taskId, 3)));
-    }
-
-    function pair(bytes32 a, bytes32 b) private pure returns (bytes32) {
-        return a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
-    }
-
-    function participantSignatures(bytes32 taskId, Settlement.RoundResult memory r)
-        private
-        view
-        returns (bytes[] memory made)
-    {
-        bytes[] memory all = signatures(r, MEMBERS);
-        uint256[] memory order = ascending(MEMBERS);
-        made = new bytes[](market.participants(taskId).length);
-        uint256 n;
-        for (uint256 i = 0; i < MEMBERS; ++i) {
-            (address member,,) = market.seatOf(taskId, vm.addr(order[i]));
-            if (member != address(0)) made[n++] = all[i];
-        }
-    }
-}
+import {TaskMarket} from "../src/TaskMarket.sol";
 
 contract ConservationInvariants is Base {
     Actor private actor;
@@ -286,6 +14,7 @@ contract ConservationInvariants is Base {
         actor = new Actor();
         actor.setUp();
         (token, registry, market, settlement) = actor.contracts();
+        quorumFallback = Fallback(address(settlement.quorumFallback()));
         consortium = keccak256("oncology-eu");
     }
 
@@ -351,6 +80,10 @@ contract ConservationInvariants is Base {
                 assertTrue(actor.here(members[j]) + actor.slashed(members[j]) >= stakes[j]);
             }
         }
+    }
+
+    function invariant_MediansAddToWhatWasSettled() public view {
+        assertTrue(!actor.otherRewards());
     }
 
     function invariant_EscrowIsAllHere() public view {

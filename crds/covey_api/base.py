@@ -189,7 +189,7 @@ AnswerWindow = Annotated[
     ),
 ]
 
-# The contract counts 30 days at most (TaskMarket.MAX_APPEAL_WINDOW).
+# The contract counts 30 days at most (TaskMarket.MAX_APPEAL_WINDOW, MAX_FALLBACK_WINDOW).
 AppealWindow = Annotated[
     Duration,
     Rule(
@@ -198,6 +198,7 @@ AppealWindow = Annotated[
         lambda text: duration_seconds(text) <= 720 * 3600,
     ),
 ]
+FallbackWindow = AppealWindow
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$"
 # resource.Quantity: people write `cpu: 2` as well as `cpu: "2"`, and the API server keeps what they wrote.

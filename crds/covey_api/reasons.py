@@ -281,6 +281,17 @@ END_OF_A_TASK = Chapter(
             "Look at the members' conditions for what kept the rounds, then apply a new task with a longer "
             "`spec.rounds.deadline` or fewer rounds.",
         ),
+        Reason.NO_QUORUM: Explanation(
+            "The task's deadline on chain has passed and more than 2/3 of the stake have not signed a last result. It "
+            "does not expire yet: its members may settle what was earned.",
+            "Leave the validator running: it settles by itself what it has records of. For what no record has, see "
+            "[Settle a task without a quorum](../how-to/settle-without-a-quorum.md).",
+        ),
+        Reason.SETTLED_BY_MEDIANS: Explanation(
+            "The task ended without a last result. Rewards are the stake-weighted medians of what its members say that "
+            "all have earned; what was held of members returns, and the rest of the bounty went back to the Planner.",
+            "Look at the members' conditions for what kept the rounds, then apply a new task for the rest.",
+        ),
         Reason.MODEL_MISMATCH: Explanation(
             "The model on this member's output volume is not the one that was settled; the message has both digests.",
             "Do not use it: take the settled model from another member, and keep the task's state volume for a report.",

@@ -84,6 +84,8 @@ class Reason(StrEnum):
     NOT_ENOUGH_MEMBERS = "NotEnoughMembers"
     STARTED_WITHOUT_US = "StartedWithoutUs"
     DEADLINE_PASSED = "DeadlinePassed"
+    NO_QUORUM = "NoQuorum"
+    SETTLED_BY_MEDIANS = "SettledByMedians"
     MODEL_MISMATCH = "ModelMismatch"
 
 

@@ -16,6 +16,7 @@ from covey_api.base import (
     BelowOne,
     Count,
     Duration,
+    FallbackWindow,
     Hash,
     LearningRate,
     Message,
@@ -106,6 +107,13 @@ class RoundsSpec(ApiModel):
         AnswerWindow,
         Field(description="How long members may answer a roll call on chain; then those who are away count no more."),
     ] = "1m"
+    fallback_window: Annotated[
+        FallbackWindow,
+        Field(
+            description="If no last result is settled at the task's deadline: how long members may commit to what all "
+            "have earned, and as long again to reveal it, before the task expires."
+        ),
+    ] = "24h"
     settle_every: Annotated[
         int, Field(ge=1, le=1000, description="Rounds between two posts on chain; the last is always posted.")
     ] = 5

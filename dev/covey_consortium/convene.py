@@ -59,6 +59,7 @@ async def convene(node: Node, terms: TaskTerms, members: Sequence[Member], salt:
         accept_by=now + 3600,
         deadline=now + 7200,
         answer_window=duration_seconds(terms.rounds.answer_window),
+        fallback_window=duration_seconds(terms.rounds.fallback_window),
         appeal_window=terms.incentives.appeal_window_seconds,
         auditor=terms.incentives.auditor or ZERO_ADDRESS,
         salt=salt,

@@ -89,6 +89,7 @@ async def _task(world: World, member: Member, action: model.Action, task_id: byt
                 deadline=action.deadline,
                 answer_window=action.answer_window,
                 appeal_window=action.appeal_window,
+                fallback_window=action.fallback_window,
                 auditor=action.auditor or ZERO_ADDRESS,
                 salt=action.salt,
             )

@@ -208,7 +208,7 @@ async def test_a_task_without_a_last_result_lets_all_go(lab: Lab) -> None:
     await speak(lab, verdict(task_id, wallet.address, authentic=False))
     with pytest.raises(Reverted, match="last result"):
         await lab.planner.resolve_held(task_id, wallet.address)
-    await later(lab, 7200)
+    await later(lab, 7200 + 86_400)
     await lab.planner.expire(task_id)
     await lab.planner.resolve_held(task_id, wallet.address)
     assert await stake_of(lab, wallet) == (999 * TOKEN, 0)

@@ -152,7 +152,7 @@ async def test_an_expired_task_returns_what_nobody_has_earned(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     result = result_of(task_id, {lab.wallets[1].address: 10 * TOKEN}, round_=1, last=False)
     await lab.wallets[1].post_result(result, b"", lab.signed(result, sessions))
-    await lab.rpc("evm_increaseTime", 7200)
+    await lab.rpc("evm_increaseTime", 7200 + 86_400)
     await lab.rpc("evm_mine")
     await lab.wallets[2].expire(task_id)
     stake = 1000 * TOKEN

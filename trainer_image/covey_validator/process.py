@@ -20,7 +20,7 @@ from covey_exchange.manifest import Manifest
 from covey_exchange.tls import TlsFiles
 from eth_utils import to_checksum_address
 
-from covey_validator import chainlink, output, service, status, task
+from covey_validator import chainlink, fallback, output, service, status, task
 from covey_validator.archive import Archive
 from covey_validator.attendance import Attendance
 from covey_validator.chainlink import ChainLink
@@ -173,7 +173,8 @@ class Validator:
         settler = Settler(link.connect, node)
         loop = RoundLoop(node, base, settler.certified)
         attendance = Attendance(link.connect, node, loop, self._settings.chain.confirmations)
-        companions = (loop.listen(), settler.run(), attendance.run(), chainlink.watch(link, node))
+        last_resort = fallback.run(link.connect, node)
+        companions = (loop.listen(), settler.run(), attendance.run(), chainlink.watch(link, node), last_resort)
         return await _or_failure(_among(self._finish(node, loop, settler), *companions), node.session)
 
     async def _finish(self, node: Node, loop: RoundLoop, settler: Settler) -> dict[str, Any]:

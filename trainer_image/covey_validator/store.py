@@ -336,6 +336,11 @@ class Store:
                 return record
         return None
 
+    def newest_result(self) -> CertifiedRound | None:
+        """The newest result, whether its model is here or not; None before the first."""
+        numbers = [int(path.stem) for path in (self._path / "certified").glob("*.json")]
+        return self.certified(max(numbers)) if numbers else None
+
     def base(self) -> bytes | None:
         """Digest of the model that the next round starts from; None before the driver's first word."""
         newest, start = self.newest(), self.start

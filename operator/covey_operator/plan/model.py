@@ -48,6 +48,7 @@ class TaskOnChain:
     transactions: tuple[tuple[str, str, str], ...] = ()  # (purpose, member, 0x-hash)
     decimals: int = 18  # of the bounty's token
     symbol: str = ""
+    medians: Mapping[str, int] | None = None  # member -> cumulative reward, of a task that was settled by medians
 
     def participant(self, address: str) -> Participant | None:
         """The participant with this owner address."""
@@ -184,6 +185,7 @@ class Publish:
     deadline: int  # unix seconds
     answer_window: int  # seconds
     appeal_window: int  # seconds
+    fallback_window: int  # seconds
     auditor: str | None
     salt: bytes
 

@@ -26,6 +26,7 @@ from covey_operator.plan.model import (
 from covey_operator.plan.network import exchange_service, policies
 from covey_operator.plan.pods import OUTPUT_DIR, Site
 from covey_operator.plan.report import Progress, Record, Report, final_figures
+from covey_operator.plan.settlement import say_settlement
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
@@ -50,7 +51,7 @@ def plan_rounds(
 ) -> TaskPlan:
     """The task has started (or even ended) on chain and this member takes part."""
     _say_accepted(draft, spec, answer)
-    _say_settlement(draft, on_chain)
+    say_settlement(draft, on_chain)
     draft.members(f"{len(on_chain.participants)}/{len(on_chain.participants)}")
     record = draft.seen.record
     if record is not None and record.report is not None:
@@ -320,17 +321,6 @@ def _say_accepted_in_the_past(draft: TaskDraft, record: Record) -> None:
     by_person = draft.task.spec is not None and draft.task.spec.participation.decision is Decision.JOIN
     reason = Reason.ACCEPTED_BY_PERSON if by_person else Reason.ACCEPTED_BY_POLICY
     draft.conditions.true(ACCEPTED, reason, "This member took part.")
-
-
-def _say_settlement(draft: TaskDraft, on_chain: TaskOnChain) -> None:
-    settlement = on_chain.settlement
-    if settlement is None or settlement.round == 0:
-        return
-    if settlement.last:
-        draft.conditions.true(SETTLED, Reason.SETTLED_ON_CHAIN, "The last result is settled on chain.")
-    else:
-        text = f"Round {settlement.round} is settled; the last one is not yet."
-        draft.conditions.unknown(SETTLED, Reason.SETTLING, text)
 
 
 def _say_report(draft: TaskDraft, report: Report) -> None:

@@ -35,6 +35,7 @@ from covey_operator.plan.model import (
 from covey_operator.plan.network import endpoint, exchange_service
 from covey_operator.plan.report import Record, Report
 from covey_operator.plan.rounds import ended, plan_rounds, remove_cluster
+from covey_operator.plan.settlement import end_without_last_result
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
@@ -48,9 +49,6 @@ from covey_operator.plan.status import (
 WAIT_SECONDS = 15.0
 SPARE_SECONDS = 3600
 DEADLINE_GRACE_SECONDS = 60  # our clock is not the chain's
-DEADLINE_WORDS = (
-    "The deadline on chain passed before the last result was settled; what nobody had earned went back to the Planner."
-)
 
 
 def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
@@ -76,8 +74,10 @@ def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
     mine = on_chain.published.planner.lower() == seen.own.address.lower()
     settled = on_chain.settlement is not None and on_chain.settlement.last
     if on_chain.published.status is ChainStatus.FINISHED and not settled:
-        return draft.fail(Reason.DEADLINE_PASSED, DEADLINE_WORDS)
-    overdue = seen.now.timestamp() > on_chain.published.deadline + DEADLINE_GRACE_SECONDS
+        return end_without_last_result(draft, seen.own, on_chain)
+    # The members may settle what there is before it expires; once they have begun, the contract makes it wait longer.
+    expires = on_chain.published.deadline + on_chain.published.fallback_window
+    overdue = seen.now.timestamp() > expires + DEADLINE_GRACE_SECONDS
     if overdue and mine and on_chain.published.status is ChainStatus.STARTED and seen.failure is None:
         return draft.plan(action=Expire())
     participant = on_chain.participant(seen.own.address)
@@ -142,6 +142,7 @@ def _unpublished(draft: TaskDraft, spec: TaskSpec, own: Own, chain: ConsortiumOn
             deadline=min(int(accept_by.timestamp()) + longest, latest),
             answer_window=duration_seconds(spec.rounds.answer_window),
             appeal_window=spec.incentives.appeal_window_seconds,
+            fallback_window=duration_seconds(spec.rounds.fallback_window),
             auditor=spec.incentives.auditor,
             salt=names.salt(draft.task.uid),
         )

@@ -25,7 +25,7 @@ def test_every_remedy_is_for_an_error_that_can_reach_us() -> None:
 def test_every_event_of_the_contracts_is_known() -> None:
     found = {
         entry["name"]
-        for name in ("MemberRegistry", "TaskMarket", "Settlement")
+        for name in ("MemberRegistry", "TaskMarket", "Settlement", "Fallback")
         for entry in abi.artifact(name).abi
         if entry["type"] == "event" and entry["name"] != "EIP712DomainChanged"
     }

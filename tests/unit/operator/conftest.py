@@ -112,6 +112,7 @@ def published(
         60,
         status,
         10,
+        fallback_window=3600,
     )
     return replace(made, **changes)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from covey_api.status import Reason
 from covey_api.terms import TaskTerms
+from covey_chain.merkle import RewardTree
 from covey_chain.types import MAX_TASK_SECONDS, SettlementState, TaskStatus
 from covey_operator.kinds import name_of
 from covey_operator.plan import model
@@ -341,6 +342,44 @@ def test_a_task_that_outlived_its_deadline_is_ended_by_its_planner(make):
     assert plan_task(make.task(), late).action == model.Expire()
     plan = plan_task(make.task(), started(make, status=TaskStatus.FINISHED))
     assert said(plan)["Failed"] == ("True", "DeadlinePassed")
+
+
+def test_members_have_a_window_before_a_task_expires(make):
+    on_chain = make.on_chain(TaskStatus.STARTED, (make.participant(),))
+    deadline = datetime.fromtimestamp(on_chain.published.deadline, UTC)
+    plan = plan_task(make.task(), started(make, now=deadline + timedelta(seconds=1)))
+    assert said(plan)["Settled"] == ("False", "NoQuorum")
+    assert not isinstance(plan.action, model.Expire)
+    window = timedelta(seconds=on_chain.published.fallback_window)
+    assert plan_task(make.task(), started(make, now=deadline + window)).action != model.Expire()
+    assert plan_task(make.task(), started(make, now=deadline + window + timedelta(minutes=2))).action == model.Expire()
+
+
+def by_medians(make, rewards, claimed=None, **changes):
+    both = (make.participant(), make.participant(make.OTHER, session="0x" + "11" * 20))
+    settlement = SettlementState(2, DIGEST, DIGEST, sum(rewards.values()), False)
+    on_chain = replace(make.on_chain(TaskStatus.FINISHED, both, settlement, claimed or {}), medians=rewards)
+    return plan_task(make.task(), make.task_seen(make.consortium(on_chain), **changes))
+
+
+def test_what_medians_give_is_claimed_before_the_task_is_over(make):
+    own = make.task_seen().own.address
+    rewards = {own: 3 * make.UNIT, make.OTHER: make.UNIT}
+    plan = by_medians(make, rewards)
+    task_id = make.on_chain().published.task_id
+    assert plan.action == model.Claim(3 * make.UNIT, tuple(RewardTree(rewards, task_id).proof(own)))
+    refused = by_medians(make, rewards, failure=model.Problem(Reason("RpcUnavailable"), "no answer"))
+    assert (refused.action, said(refused)["Settled"]) == (None, ("True", "SettledByMedians"))
+    assert refused.status.phase != "Failed"
+    paid = by_medians(make, rewards, {own: 3 * make.UNIT})
+    assert (paid.action, said(paid)["Failed"]) == (None, ("True", "SettledByMedians"))
+    assert (paid.status.reward, paid.status.claimed) == ("3", "3")
+    assert read_record(next(obj for obj in paid.apply if obj["kind"] == "ConfigMap")).reason == "SettledByMedians"
+
+
+def test_who_has_earned_nothing_by_medians_claims_nothing(make):
+    plan = by_medians(make, {make.OTHER: make.UNIT})
+    assert (plan.action, said(plan)["Failed"]) == (None, ("True", "SettledByMedians"))
 
 
 worlds = st.fixed_dictionaries(
