@@ -12,6 +12,7 @@ from covey_exchange.envelope import Roster, SiteUpdate
 from covey_exchange.manifest import Manifest, model_digest
 from covey_validator import archive
 from covey_validator.archive import ArchiveInvalid
+from covey_validator.clerk import hearing
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History
 from covey_validator.records import CertifiedRound, RecordInvalid, Signers
@@ -72,7 +73,7 @@ async def _verify(chain: Chain, task_id: bytes, state: Path, model: Path) -> str
         updates += 1
         return found
 
-    history = History(task, manifest)
+    history = History(task, manifest, hearing(chain, task))
     await history.follow(records, obtain)
     last = records[-1]
     signed = "0x" + last.model_digest.hex()

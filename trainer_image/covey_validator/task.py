@@ -26,7 +26,7 @@ from eth_utils import keccak, to_checksum_address
 
 from covey_validator.errors import TaskFailed
 from covey_validator.incentives.book import Book
-from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, Rule
+from covey_validator.incentives.terms import NO_APPEALS, NO_DEADLINE, Rule
 from covey_validator.records import Bytes, Bytes32, Signers, Units
 from covey_validator.round_types import Setting
 from covey_validator.verdict import Ledger
@@ -170,8 +170,18 @@ class Task(ApiModel):
     def rule(self) -> Rule:
         """Parameters of the incentive rule."""
         terms = self.terms.incentives
-        appeals = APPEALS_AFTER_THE_END if terms.auditor else NO_APPEALS
-        return Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs, appeal_rounds=appeals)
+        # An auditor is a person: rounds pass meanwhile, and the contract's window bounds what is left after the last.
+        return Rule(
+            epoch_rounds=terms.epoch_rounds,
+            shadow_epochs=terms.shadow_epochs,
+            appeal_rounds=NO_DEADLINE if self.has_evidence else NO_APPEALS,
+            answer_rounds=NO_DEADLINE,
+        )
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether anybody's word on a member's records counts."""
+        return self.terms.incentives.auditor is not None
 
     def book(self) -> Book:
         """Everybody's account before the first round."""

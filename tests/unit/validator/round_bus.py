@@ -15,6 +15,7 @@ from covey_exchange.envelope import Message
 from covey_exchange.messages import Envelope
 from covey_validator import round as machine
 from covey_validator.incentives.book import Book
+from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.terms import Rule
 from covey_validator.round_types import (
@@ -253,8 +254,9 @@ class Bus:
             case Merge(selected):
                 joined = site.setting.base + b"".join(digest for _, digest in sorted(selected.items()))
                 self.later(site, self.random.uniform(0, 2), Merged(hashlib.sha256(joined).digest()))
-            case Weigh(accepted):
-                self.later(site, self.random.uniform(0, 2), Weighed(gram(site.setting.ledger.stakes, accepted)))
+            case Weigh(accepted, height):
+                weighed = Weighed(gram(site.setting.ledger.stakes, accepted), Docket(height))
+                self.later(site, self.random.uniform(0, 2), weighed)
             case Evaluate(sites):
                 self.later(site, self.random.uniform(0, 5), Evaluated(self.evaluate(site, sites)))
             case KeepScores(scores):

@@ -22,6 +22,8 @@ from covey_validator.incentives.holdout import Commitment, Opening, OpeningInval
 from covey_validator.incentives.terms import Rule
 from covey_validator.scoring import weighted_median, weighted_quantile
 
+_NUMBERS = struct.Struct(">qqq")  # of an epoch: loss, own, others
+
 
 class EvidenceInvalid(ValueError):
     """Evidence that its signatures, hashes or scores do not bear out; says what is wrong."""
@@ -163,10 +165,23 @@ def found_in(rule: Rule, epoch: int, member: str, rounds: Sequence[RoundFacts], 
 
 def _verdict(case: Case, found: Sequence[Finding]) -> AuditVerdict:
     authentic = all(finding.authentic for finding in found)
-    return AuditVerdict(case.task_id, case.member, len(found), authentic, keccak(_packed(case, found)))
+    return AuditVerdict(case.task_id, case.member, len(found), authentic, keccak(pack(case, found)))
 
 
-def _packed(case: Case, found: Sequence[Finding]) -> bytes:
-    """What the verdict is about: the drawn records, by commitment and beacon, and the numbers of every epoch."""
-    numbers = b"".join(struct.pack(">Q?qqq", f.epoch, f.authentic, f.loss, f.own, f.others) for f in found)
-    return case.commitment.root + case.beacon + numbers
+def pack(case: Case, found: Sequence[Finding]) -> bytes:
+    """What a verdict is about: the drawn records, by commitment and beacon, and the numbers of every epoch from 1."""
+    return case.commitment.root + case.beacon + b"".join(_NUMBERS.pack(f.loss, f.own, f.others) for f in found)
+
+
+def unpack(case: Case, epoch: int, data: bytes) -> tuple[Finding, ...]:
+    """Read what `pack` wrote, of records that a verdict calls real.
+
+    Raises:
+        EvidenceInvalid: findings on other records than those drawn, or of more or fewer epochs.
+    """
+    about, numbers = case.commitment.root + case.beacon, data[64:]
+    if data[:64] != about:
+        raise EvidenceInvalid(f"findings on other records than those that were drawn for {case.member}")
+    if len(numbers) != _NUMBERS.size * epoch:
+        raise EvidenceInvalid(f"findings of {epoch} epochs have {64 + _NUMBERS.size * epoch} bytes, not {len(data)}")
+    return tuple(Finding(number, True, *of) for number, of in enumerate(_NUMBERS.iter_unpack(numbers), start=1))
