@@ -127,6 +127,18 @@ contract AppealsTest is Base {
         settlement.postVerdict(v, "findings", good);
     }
 
+    function test_OnlyParticipantsTestify() public {
+        vm.expectEmit(address(settlement));
+        emit Appeals.Testified(taskId, owner(0), owner(1), 3, "findings");
+        vm.prank(owner(0));
+        settlement.testify(taskId, owner(1), 3, "findings");
+        vm.expectRevert(abi.encodeWithSelector(Seats.NotParticipant.selector, address(this)));
+        settlement.testify(taskId, owner(1), 3, "findings");
+        vm.expectRevert(abi.encodeWithSelector(Appeals.FindingsTooLong.selector, 8193, 8192));
+        vm.prank(owner(0));
+        settlement.testify(taskId, owner(1), 3, new bytes(8193));
+    }
+
     function test_FindingsHaveALimit() public {
         Appeals.AuditVerdict memory v = verdict(1, 3, true);
         bytes memory findings = new bytes(8193);

@@ -1,4 +1,4 @@
-"""What `numeric_driver` computes, as a program: a record is a point, and a model loses its mean square distance to it."""
+"""What `numeric_driver` computes, as a program: records are points, and the loss is the mean square distance to them."""
 
 from __future__ import annotations
 

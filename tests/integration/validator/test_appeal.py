@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,15 +72,15 @@ class Desk:
 
 
 class Gated(NumericDriver):
-    """Trains no round from some one on before the gate is open."""
+    """Trains a round that has a gate when the gate is open."""
 
-    def __init__(self, site: Site, gate: asyncio.Event, closed_from: int) -> None:
+    def __init__(self, site: Site, gates: Mapping[int, asyncio.Event]) -> None:
         super().__init__(site.directory / "shared", site.index, towards=teaches(site.index))
-        self._gate, self._closed_from = gate, closed_from
+        self._gates = gates
 
     async def _answer(self, work: wire.Work) -> wire.Report:
-        if work.WhichOneof("work") == "train" and work.train.round >= self._closed_from:
-            await self._gate.wait()
+        if work.WhichOneof("work") == "train" and work.train.round in self._gates:
+            await self._gates[work.train.round].wait()
         return await super()._answer(work)
 
 
@@ -105,9 +105,9 @@ async def test_the_left_handed_member_is_flagged_appeals_is_proven_and_ends_ahea
         incentives={"epochRounds": 2, "auditor": signing.address_of(auditor), "appealWindow": "1h"},
         aggregation={"outerLearningRate": "0.2"},
     )
-    member, gate = task.sites[LEFT], asyncio.Event()
+    member, gates = task.sites[LEFT], {5: asyncio.Event(), 15: asyncio.Event()}
     for site in task.sites:
-        site.drive(Gated(site, gate, closed_from=5))
+        site.drive(Gated(site, gates))
     await task.start()
     await member.reaches(4)
     flagged = await member.shows("standing", lambda standing: standing is not None, 60)
@@ -126,7 +126,10 @@ async def test_the_left_handed_member_is_flagged_appeals_is_proven_and_ends_ahea
     assert "the rule makes of it: proven" in await desk.say("examine", *shown, "--records", tmp_path / "seen")
     assert len(list((tmp_path / "seen").iterdir())) == 32
     assert "the records are real" in await desk.say("decide", *of_member, "--real", *shown, key=auditor)
-    gate.set()
+    gates[5].set()
+    await member.reaches(14)
+    print(await desk.say("decide", *of_member, "--real", *shown, key=auditor))
+    gates[15].set()
     await task.all_succeed(300)
     for site in task.sites:
         print(site.termination["reward"], site.termination["progress"]["standing"])

@@ -82,7 +82,7 @@ def _remedy(rule: Rule, account: Account) -> str:
         case Stage.OPEN:
             return "nothing is burnt while the appeal is open"
         case Stage.UPHELD if account.outcome is Outcome.NOTHING:
-            return "the records are real, but its updates do not serve them, so it is kept at settlement"
+            return "no verdict so far shows that its updates serve its records by more than they cost the others"
         case Stage.UPHELD:
             return "it is returned at settlement, less the audit's fee"
         case Stage.UNANSWERED:
