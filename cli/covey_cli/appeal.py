@@ -38,6 +38,17 @@ async def decide(place: Place, key: bytes, verdict: AuditVerdict, findings: byte
     return f"The verdict is on chain: the records are {'real' if verdict.authentic else 'not real'}.\n"
 
 
+async def testify(place: Place, signed_by: Signer, task_id: bytes, member: str, epoch: int, findings: bytes) -> str:
+    """Say on chain, as a participant, what the models lose on an audit set.
+
+    Raises:
+        CommandError: the chain refuses; says why.
+    """
+    async with writing(place, signed_by) as wallet:
+        await wallet.testify(task_id, member, epoch, findings)
+    return "The figures are on chain; they count with those of more than half of the others' stake.\n"
+
+
 async def resolve(place: Place, signed_by: Signer, task_id: bytes, member: str) -> str:
     """Have the task burn or let go what it still holds of a member.
 

@@ -1,8 +1,9 @@
-"""`covey appeal`: commands and their options; the work is in `appeal`, `opening` and `examination`."""
+"""`covey appeal`: commands and their options; the work is in `appeal`, `opening`, `examination`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from covey_chain.signers import Signer
 
     from covey_cli.contracts import Place
+    from covey_cli.examination import Examined
 
 _KEY = click.option("--key-file", required=True, type=FILE, help="Signs: 0x and 64 hex digits.")
 _MEMBER = click.option("--member", required=True, metavar="0x…", help="Owner address of the member.")
@@ -25,8 +27,11 @@ _SECRET = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keeps what opens the commitment; made with it.",
 )
+_TO = click.option(
+    "--to", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File that gets the opened records."
+)
 _STATE = click.option("--state", type=FOLDER, help="Some member's state directory of the task, or a copy of it.")
-_OPENING = click.option("--opening", type=FILE, help="What the member wrote with `covey appeal open`.")
+_OPENING = click.option("--opening", type=FILE, help="What `covey appeal open` wrote for the member, or `seal`.")
 
 
 @click.group()
@@ -61,7 +66,7 @@ def file_appeal(place: Place, task_id: bytes, key_file: Path) -> None:
 @_MEMBER
 @_DATA
 @_SECRET
-@click.option("--to", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the auditor.")
+@_TO
 def open_records(place: Place, task_id: bytes, member: str, data: Path, secret: Path, to: Path) -> None:
     """Write the records that were drawn when the member appealed, for the auditor."""
     from covey_cli import opening as work
@@ -71,18 +76,51 @@ def open_records(place: Place, task_id: bytes, member: str, data: Path, secret: 
 
 @appeal.command("examine")
 @of_task
+@_MEMBER
 @_OPENING
 @_STATE
 @click.option(
     "--records", type=click.Path(file_okay=False, path_type=Path), help="Folder for the records, to be looked at."
 )
-def examine_records(place: Place, task_id: bytes, opening: Path, state: Path, records: Path | None) -> None:
+def examine_records(
+    place: Place, task_id: bytes, member: str, opening: Path | None, state: Path | None, records: Path | None
+) -> None:
     """Hold opened records to their commitment, and say what the task's models lose on them; signs nothing."""
-    from covey_cli import examination as work
+    click.echo(_examined(place, task_id, member, opening, state, records).words, nl=False)
 
-    if opening is None or state is None:
-        raise CommandError("name the records with --opening, and the task's history with --state")
-    click.echo(asyncio.run(work.examine(place, task_id, opening, state, records)).words, nl=False)
+
+@appeal.command("testify")
+@of_task
+@_KEY
+@_MEMBER
+@_OPENING
+@_STATE
+def testify(
+    place: Place, task_id: bytes, key_file: Path, member: str, opening: Path | None, state: Path | None
+) -> None:
+    """Say on chain, with a participant's key, what the task's models lose on an audit set."""
+    from covey_cli import appeal as work
+
+    found = _examined(place, task_id, member, opening, state, None)
+    click.echo(found.words)
+    done = work.testify(place, _signer(key_file), task_id, found.member, len(found.found), found.findings)
+    click.echo(asyncio.run(done), nl=False)
+
+
+@appeal.command("seal")
+@click.option("--entrypoint", required=True, metavar="MODULE:CLASS", help="The task's program, on the import path.")
+@click.option("--config", default="{}", show_default=True, metavar="JSON", help="The task's program.config.")
+@_DATA
+@_TO
+def seal_set(entrypoint: str, config: str, data: Path, to: Path) -> None:
+    """Commit, as a Planner before publication, to an audit set: records that stand for those of a minority."""
+    from covey_cli import opening as work
+
+    try:
+        read = json.loads(config)
+    except ValueError as error:
+        raise CommandError(f"--config is no JSON: {error}") from error
+    click.echo(work.seal(entrypoint, read, data, to), nl=False)
 
 
 @appeal.command("decide")
@@ -111,16 +149,10 @@ def decide_appeal(
     from covey_cli import appeal as work
 
     said = findings.read_bytes() if findings is not None else b""
-    if opening is not None and state is not None:
-        from covey_cli import examination
-
-        examined = asyncio.run(examination.examine(place, task_id, opening, state, None))
-        if examined.member != address(member):
-            raise CommandError(f"the opened records are those of {examined.member}, not of {address(member)}")
+    if epoch is None:
+        examined = _examined(place, task_id, member, opening, state, None)
         click.echo(examined.words)
         epoch, said = len(examined.found), examined.findings
-    elif epoch is None:
-        raise CommandError("give --opening with --state, or, where there are no figures, --epoch")
     verdict = work.verdict_of(task_id, address(member), epoch, authentic, said)
     key = private_key(key_file.read_text())
     click.echo(asyncio.run(work.decide(place, key, verdict, said, _signer(key_file))), nl=False)
@@ -135,6 +167,16 @@ def resolve_appeal(place: Place, task_id: bytes, key_file: Path, member: str) ->
     from covey_cli import appeal as work
 
     click.echo(asyncio.run(work.resolve(place, _signer(key_file), task_id, address(member))), nl=False)
+
+
+def _examined(
+    place: Place, task_id: bytes, member: str, opening: Path | None, state: Path | None, records: Path | None
+) -> Examined:
+    from covey_cli.examination import examine
+
+    if opening is None or state is None:
+        raise CommandError("name the records with --opening, and the task's history with --state")
+    return asyncio.run(examine(place, task_id, address(member), opening, state, records))
 
 
 def _signer(key_file: Path) -> Signer:

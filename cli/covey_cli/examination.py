@@ -1,4 +1,4 @@
-"""`covey appeal examine`: an auditor holds opened records to their commitment, and evaluates the models on them."""
+"""`covey appeal examine`: holds opened records to their commitment, and evaluates the models of a task on them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from covey_trainer.errors import TrainerError
 from covey_trainer.opened import Examiner
 from covey_validator import audit
 from covey_validator.incentives.evidence import Finding, weigh
-from covey_validator.incentives.sources import Case, EvidenceInvalid, drawn_records, pack
+from covey_validator.incentives.holdout import OpeningInvalid, check
+from covey_validator.incentives.sources import Case, EvidenceInvalid, drawn_records, on_set, pack
 from covey_validator.scoring import nano_loss
+from covey_validator.task import Task
 
 from covey_cli.contracts import Place
 from covey_cli.errors import CommandError
@@ -25,7 +27,7 @@ class Examined:
     """What the records say.
 
     Attributes:
-        member: whose they are.
+        member: on whom.
         found: an epoch each.
         findings: the same as a verdict carries it.
         words: the same for people.
@@ -37,26 +39,36 @@ class Examined:
     words: str
 
 
-async def examine(place: Place, task_id: bytes, opening: Path, state: Path, records: Path | None) -> Examined:
+async def examine(
+    place: Place, task_id: bytes, member: str, opening: Path, state: Path, records: Path | None = None
+) -> Examined:
     """Recompute the task from a member's state, and every round's models on the opened records.
 
     Args:
         place: contracts.
         task_id: 32 bytes.
-        opening: what `covey appeal open` wrote.
+        member: on whom.
+        opening: what `covey appeal open` wrote for the member, or `covey appeal seal` for the task.
         state: some member's state directory of the task, or a copy of it.
         records: folder that gets the opened records, a safetensors file each, to be looked at.
 
     Raises:
-        CommandError: other records than those drawn, or the state does not hold what was signed.
+        CommandError: other records than those asked for, or the state does not hold what was signed.
     """
     shown = Openings.read(opening)
+    if shown.member not in (None, member):
+        raise CommandError(f"the opened records are those of {shown.member}, not of {member}")
     async with recorded(place, task_id, state) as task:
-        case = await case_of(task.chain, task_id, shown.member, task.records[-1].round)
+        if member not in task.task.stakes:
+            raise CommandError(f"{member} takes no part in this task")
         try:
-            opened = drawn_records(task.task.rule, case, shown.openings)
+            if shown.member is None:
+                case, opened = _of_set(task.task, member, shown)
+            else:
+                case = await case_of(task.chain, task_id, member, task.records[-1].round)
+                opened = drawn_records(task.task.rule, case, shown.openings)
             examiner = Examiner(task.task.terms, task.task.seed, opened)
-        except (EvidenceInvalid, TrainerError) as error:
+        except (EvidenceInvalid, OpeningInvalid, TrainerError) as error:
             raise CommandError(str(error)) from error
         if records is not None:
             _write(records, shown, opened)
@@ -65,14 +77,19 @@ async def examine(place: Place, task_id: bytes, opening: Path, state: Path, reco
             return [nano_loss(each.loss_sum, each.examples) for each in examiner.evaluate(models)]
 
         history = task.history(Manifest.from_arrays(examiner.initial))
-        found = await audit.examine(
-            task.task, history, task.records, task.obtain, examiner.initial, shown.member, losses
-        )
+        found = await audit.examine(task.task, history, task.records, task.obtain, examiner.initial, member, losses)
     if not found:
         raise CommandError("no epoch has ended yet; come again later")
-    account = history.book.state.accounts[shown.member]
-    claim = weigh(task.task.rule, found, account.epochs)
-    return Examined(shown.member, found, pack(case, found), _words(case, found, len(opened), claim.outcome.value))
+    claim = weigh(task.task.rule, found, history.book.state.accounts[member].epochs)
+    return Examined(member, found, pack(case, found), _words(case, found, len(opened), claim.outcome.value))
+
+
+def _of_set(task: Task, member: str, shown: Openings) -> tuple[Case, list[bytes]]:
+    """What is asked on an audit set, and its records; raises `OpeningInvalid` or `CommandError`."""
+    for each in task.audit_sets:
+        if len(shown.records) == each.records:
+            return on_set(task.task_id, member, 0, each), check(shown.openings, range(each.records), each)
+    raise CommandError("the terms of the task commit to no set of so many records")
 
 
 def _write(folder: Path, shown: Openings, opened: Sequence[bytes]) -> None:
@@ -83,7 +100,7 @@ def _write(folder: Path, shown: Openings, opened: Sequence[bytes]) -> None:
 
 def _words(case: Case, found: Sequence[Finding], opened: int, outcome: str) -> str:
     lines = [
-        f"{opened} of {case.commitment.records} records of {case.member}, as they were drawn and committed to",
+        f"{opened} of {case.commitment.records} records, as they were committed to; {case.member}:",
         "",
         "epoch   loss on them   saved by the member   by a typical other one",
         *(f"{f.epoch:5}   {f.loss / 1e9:12.4f}   {f.own / 1e9:19.4f}   {f.others / 1e9:22.4f}" for f in found),

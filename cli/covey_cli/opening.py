@@ -1,9 +1,11 @@
-"""`covey appeal commit` and `open`: a member binds itself to its records, and shows those that were drawn."""
+"""`covey appeal commit`, `open`, `seal`: who has records binds itself to them, and shows those that are asked for."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from covey_api.base import ApiModel
 from covey_api.terms import TaskTerms, TermsError
@@ -12,7 +14,7 @@ from covey_chain.signers import Signer
 from covey_chain.types import Holdout as Committed
 from covey_exchange.seed import task_seed
 from covey_trainer.errors import TrainerError
-from covey_trainer.opened import holdout_of
+from covey_trainer.opened import all_of, holdout_of
 from covey_validator.clerk import read
 from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.holdout import SALT_BYTES, Holdout, Opening, draw
@@ -43,9 +45,13 @@ class OpenedRecord(ApiModel):
 
 
 class Openings(ApiModel):
-    """What a member shows to the auditor."""
+    """What a member shows to the auditor, or a Planner to all.
 
-    member: str
+    Attributes:
+        member: whose holdout it is; None for an audit set.
+    """
+
+    member: str | None = None
     records: list[OpenedRecord]
 
     @property
@@ -90,9 +96,29 @@ async def show(place: Place, member: str, task_id: bytes, data: Path, secret: Pa
     if holdout.commitment != case.commitment:
         raise CommandError(f"these are not the records that {member} has committed to; is {data} as it was then?")
     opened = holdout.open(draw(case.beacon, member, case.commitment, Rule().evidence_records))
-    records = [OpenedRecord(index=o.index, salt=o.salt, record=o.record, path=list(o.path)) for o in opened]
-    _keep(to, Openings(member=member, records=records))
-    return f"{len(records)} records are in {to}. Give it to the auditor, and to nobody else.\n"
+    _keep(to, _openings(member, opened))
+    return f"{len(opened)} records are in {to}. Give it to the auditor, and to nobody else.\n"
+
+
+def seal(entrypoint: str, config: Mapping[str, Any], data: Path, to: Path) -> str:
+    """Write an audit set, opened, and say what to put into the terms of a task.
+
+    Raises:
+        CommandError: program or data are not usable.
+    """
+    try:
+        holdout = Holdout(all_of(entrypoint, config, data), secrets.token_bytes(SALT_BYTES))
+    except (TrainerError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    commitment = holdout.commitment
+    _keep(to, _openings(None, holdout.open(range(commitment.records))))
+    return (
+        f"Keep {to} until somebody is flagged; then give it to all members. In the task:\n\n"
+        "incentives:\n"
+        "  auditSets:\n"
+        f"    - root: 0x{commitment.root.hex()}\n"
+        f"      records: {commitment.records}\n"
+    )
 
 
 async def case_of(chain: Chain, task_id: bytes, member: str, round_number: int = 0) -> Case:
@@ -115,6 +141,11 @@ async def _holdout(chain: Chain, task_id: bytes, data: Path, secret: bytes) -> H
         return Holdout(holdout_of(terms, task_seed(task_id), data), secret)
     except (TermsError, TrainerError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+def _openings(member: str | None, opened: Sequence[Opening]) -> Openings:
+    records = [OpenedRecord(index=o.index, salt=o.salt, record=o.record, path=list(o.path)) for o in opened]
+    return Openings(member=member, records=records)
 
 
 def _keep(path: Path, value: ApiModel) -> None:

@@ -52,15 +52,25 @@ def from_bytes(data: bytes) -> Any:  # noqa: ANN401 - programs decide
     return found
 
 
+def all_of(entrypoint: str, config: Mapping[str, Any], directory: Path) -> list[bytes]:
+    """The canonical records of a folder.
+
+    Raises:
+        TrainerError: program or data are not usable.
+    """
+    data = records(load(entrypoint, config), [directory])
+    return [to_bytes(data[index]) for index in range(size(data))]
+
+
 def holdout_of(terms: TaskTerms, seed: int, directory: Path) -> list[bytes]:
     """The canonical records that a member's site holds out in a task.
 
     Raises:
         TrainerError: program or data are not usable.
     """
-    data = records(load(terms.program.entrypoint, terms.program.config), [directory])
-    _, held_out = split_holdout(size(data), ratio(terms.validation.holdout_fraction), seed)
-    return [to_bytes(data[int(index)]) for index in held_out]
+    found = all_of(terms.program.entrypoint, terms.program.config, directory)
+    _, held_out = split_holdout(len(found), ratio(terms.validation.holdout_fraction), seed)
+    return [found[index] for index in held_out]
 
 
 class Examiner:

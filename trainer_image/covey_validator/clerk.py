@@ -17,7 +17,7 @@ from covey_chain.events import Event, EventKind
 from covey_chain.wallet import Wallet
 
 from covey_validator.history import Hear
-from covey_validator.incentives.docket import Docket, Filed, Verdict
+from covey_validator.incentives.docket import Docket, Filed, Testimony, Verdict
 from covey_validator.incentives.holdout import Commitment
 from covey_validator.task import Task
 
@@ -29,7 +29,8 @@ Connect = Callable[[], Awaitable[tuple[Chain, Wallet]]]
 
 def taken(docket: Docket, events: Iterable[Event], height: int) -> Docket:
     """The docket after the events of the blocks up to `height`, in the order of the chain."""
-    commitments, filed, verdicts = dict(docket.commitments), dict(docket.filed), list(docket.verdicts)
+    commitments, filed = dict(docket.commitments), dict(docket.filed)
+    verdicts, testimonies = list(docket.verdicts), list(docket.testimonies)
     for event in events:
         said = event.arguments
         match event.kind:
@@ -40,9 +41,12 @@ def taken(docket: Docket, events: Iterable[Event], height: int) -> Docket:
             case EventKind.VERDICT_POSTED:
                 of = said["member"], int(said["epoch"]), bool(said["authentic"]), bytes(said["findings"])
                 verdicts.append(Verdict(event.block, *of))
+            case EventKind.TESTIFIED:
+                who = said["judge"], said["member"], int(said["epoch"])
+                testimonies.append(Testimony(event.block, *who, bytes(said["findings"])))
             case _:
                 pass
-    return Docket(height, commitments, filed, tuple(verdicts))
+    return Docket(height, commitments, filed, tuple(verdicts), tuple(testimonies))
 
 
 async def read(chain: Chain, task_id: bytes, docket: Docket, height: int) -> Docket:

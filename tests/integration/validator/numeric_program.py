@@ -1,4 +1,4 @@
-"""What `numeric_driver` computes, as a program: records are points, and the loss is the mean square distance to them."""
+"""What `numeric_driver` computes, as a program: records are points, the loss is the mean square distance to them."""
 
 from __future__ import annotations
 

@@ -123,7 +123,9 @@ async def test_the_left_handed_member_is_flagged_appeals_is_proven_and_ends_ahea
     assert "32 records are in" in await desk.say("open", *of_member, *held_back, "--to", opening)
     await Wallet(task.chain, task.sites[0].owner_key).fund(signing.address_of(auditor), 10**17)
     shown = ("--opening", opening, *state)
-    assert "the rule makes of it: proven" in await desk.say("examine", *shown, "--records", tmp_path / "seen")
+    assert "the rule makes of it: proven" in await desk.say(
+        "examine", *of_member, *shown, "--records", tmp_path / "seen"
+    )
     assert len(list((tmp_path / "seen").iterdir())) == 32
     assert "the records are real" in await desk.say("decide", *of_member, "--real", *shown, key=auditor)
     gates[5].set()

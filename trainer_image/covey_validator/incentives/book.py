@@ -17,8 +17,10 @@ from covey_validator import scoring
 from covey_validator.incentives import rule as rules
 from covey_validator.incentives.appeal import Filed, Stage
 from covey_validator.incentives.docket import Docket
+from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
+from covey_validator.incentives.holdout import Commitment
 from covey_validator.incentives.members import Account
 from covey_validator.incentives.rule import Decision, Settled, State
 from covey_validator.incentives.terms import Rule
@@ -41,6 +43,7 @@ class Book:
         settled: member -> what the task comes to, after the last round.
         touched: members that were ever penalised.
         heard: block up to which appeals and verdicts have counted.
+        audit_sets: records that the Planner has committed to; then the members' testimonies count, and no verdicts.
     """
 
     state: State
@@ -53,11 +56,21 @@ class Book:
     settled: Mapping[str, Settled] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
     heard: int = 0
+    audit_sets: tuple[Commitment, ...] = ()
 
     @classmethod
-    def open(cls, rule: Rule, stakes: Mapping[str, int], places: Mapping[str, int], bounty: int, rounds: int) -> Book:
+    def open(
+        cls,
+        rule: Rule,
+        stakes: Mapping[str, int],
+        places: Mapping[str, int],
+        bounty: int,
+        rounds: int,
+        audit_sets: tuple[Commitment, ...] = (),
+    ) -> Book:
         """Before the first round."""
-        return cls(State.start(rule, stakes), bounty, rounds, places, dict.fromkeys(stakes, 0))
+        credited = dict.fromkeys(stakes, 0)
+        return cls(State.start(rule, stakes), bounty, rounds, places, credited, audit_sets=audit_sets)
 
     @property
     def active(self) -> frozenset[str]:
@@ -100,7 +113,7 @@ class Book:
         state, decisions = self.state, dict(self.decisions)
         # Of fewer rounds than an epoch has, noise says more than work: the rest of a task is paid for and not judged.
         if len(seen) == state.rule.epoch_rounds:
-            said = docket.findings(state.epoch + 1) if docket is not None else {}
+            said = self._heard(docket) if docket is not None else {}
             state, decisions = rules.close_epoch(_filed(state, said, round_number), seen, gram, said)
         flagged = {site for site, account in state.accounts.items() if account.held or account.burnt}
         state = rules.after_round(state, round_number)
@@ -112,6 +125,12 @@ class Book:
         if round_number == self.rounds:
             return replace(book, settled=settled, credited=no_less(self.bounty, wanted, self.credited))
         return replace(book, credited=self._credit(round_number, wanted, state.accounts))
+
+    def _heard(self, docket: Docket) -> dict[str, tuple[Finding, ...]]:
+        """Member -> evidence of the epochs that are over, the one included that ends now."""
+        epoch, accounts = self.state.epoch + 1, self.state.accounts
+        said = docket.measured(epoch, self.audit_sets, self.state.active) if self.audit_sets else docket.findings(epoch)
+        return {member: found for member, found in said.items() if member in accounts}
 
     def _credit(self, round_number: int, wanted: Mapping[str, int], accounts: Mapping[str, Account]) -> dict[str, int]:
         earned = {

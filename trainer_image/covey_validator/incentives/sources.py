@@ -48,6 +48,11 @@ class Case:
     beacon: bytes
 
 
+def on_set(task_id: bytes, member: str, round_number: int, audit_set: Commitment) -> Case:
+    """What is asked where a set of the Planner's stands for the member's records: nothing is drawn, all is opened."""
+    return Case(task_id, member, round_number, audit_set, bytes(32))
+
+
 class Source(Protocol):
     """A kind of evidence."""
 
