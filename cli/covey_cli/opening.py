@@ -116,7 +116,7 @@ def seal(entrypoint: str, config: Mapping[str, Any], data: Path, to: Path) -> st
         f"Keep {to} until somebody is flagged; then give it to all members. In the task:\n\n"
         "incentives:\n"
         "  auditSets:\n"
-        f"    - root: 0x{commitment.root.hex()}\n"
+        f'    - root: "0x{commitment.root.hex()}"\n'
         f"      records: {commitment.records}\n"
     )
 
