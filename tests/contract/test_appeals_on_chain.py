@@ -101,6 +101,22 @@ async def test_the_terms_name_the_auditor(lab: Lab) -> None:
         await lab.publish(salt=b"\x01" * 32, appeal_window=30 * 86_400 + 1)
 
 
+async def test_participants_testify_without_an_auditor_and_strangers_do_not(lab: Lab) -> None:
+    task_id, _ = await lab.started()
+    judge, member = lab.wallets[1], lab.wallets[2].address
+    receipt = await judge.testify(task_id, member, 3, FINDINGS)
+    assert (await judge.testify(task_id, member, 3, FINDINGS)).tx_hash is None
+    (event,) = await lab.chain.events(receipt.block, receipt.block, task_id)
+    assert event.kind is EventKind.TESTIFIED
+    said = (event.arguments[name] for name in ("judge", "member", "epoch", "findings"))
+    assert tuple(said) == (judge.address, member, 3, FINDINGS)
+    stranger = Wallet(lab.chain, "0x" + signing.new_key().hex())
+    await lab.planner.fund(stranger.address, 10**17)
+    with pytest.raises(Reverted) as caught:
+        await stranger.testify(task_id, member, 3, FINDINGS)
+    assert caught.value.reason == "NotParticipant"
+
+
 async def test_without_an_auditor_nothing_is_heard(lab: Lab) -> None:
     task_id, sessions = await lab.started()
     await settle(lab, sessions, task_id, ENTRY)

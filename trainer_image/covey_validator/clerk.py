@@ -17,7 +17,7 @@ from covey_chain.events import Event, EventKind
 from covey_chain.wallet import Wallet
 
 from covey_validator.history import Hear
-from covey_validator.incentives.docket import Docket, Filed, Testimony, Verdict
+from covey_validator.incentives.docket import Deposition, Docket, Filed, Verdict
 from covey_validator.incentives.holdout import Commitment
 from covey_validator.task import Task
 
@@ -43,7 +43,7 @@ def taken(docket: Docket, events: Iterable[Event], height: int) -> Docket:
                 verdicts.append(Verdict(event.block, *of))
             case EventKind.TESTIFIED:
                 who = said["judge"], said["member"], int(said["epoch"])
-                testimonies.append(Testimony(event.block, *who, bytes(said["findings"])))
+                testimonies.append(Deposition(event.block, *who, bytes(said["findings"])))
             case _:
                 pass
     return Docket(height, commitments, filed, tuple(verdicts), tuple(testimonies))

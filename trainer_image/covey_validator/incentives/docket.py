@@ -47,7 +47,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Deposition:
     """What a participant says that the models lose on an audit set.
 
     Attributes:
@@ -81,7 +81,7 @@ class Docket:
     commitments: Mapping[str, Commitment] = field(default_factory=dict)
     filed: Mapping[str, Filed] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
-    testimonies: tuple[Testimony, ...] = ()
+    testimonies: tuple[Deposition, ...] = ()
 
     def until(self, height: int) -> Docket:
         """The same as of an earlier block.
