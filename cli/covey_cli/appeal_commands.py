@@ -45,7 +45,7 @@ def appeal() -> None:
 @_DATA
 @_SECRET
 def commit_holdout(place: Place, task_id: bytes, key_file: Path, data: Path, secret: Path) -> None:
-    """Commit, after accepting a task and before it starts, to the records that this member holds out."""
+    """Commit, before a task starts and best before accepting it, to the records that this member holds out."""
     from covey_cli import opening as work  # torch takes seconds to import, and `covey --help` should not
 
     click.echo(asyncio.run(work.commit(place, _signer(key_file), task_id, data, secret)), nl=False)

@@ -68,15 +68,13 @@ async def test_a_holdout_is_committed_to_once_and_before_the_start(lab: Lab) -> 
     await lab.enrol()
     task_id = await lab.publish(min_members=1, **AUDITED)
     wallet = lab.wallets[1]
-    with pytest.raises(Reverted, match="accept the task first"):
-        await wallet.commit_holdout(task_id, HOLDOUT)
-    await wallet.accept(task_id, WORKER, signing.address_of(signing.new_key()), "")
     assert await lab.chain.holdout_of(task_id, wallet.address) is None
     with pytest.raises(Reverted, match="at least one record"):
         await wallet.commit_holdout(task_id, Holdout(b"\x05" * 32, 0))
     receipt = await wallet.commit_holdout(task_id, HOLDOUT)
     assert await lab.chain.holdout_of(task_id, wallet.address) == HOLDOUT
     assert (await wallet.commit_holdout(task_id, HOLDOUT)).tx_hash is None
+    await wallet.accept(task_id, WORKER, signing.address_of(signing.new_key()), "")
     with pytest.raises(Reverted, match="committed to once"):
         await wallet.commit_holdout(task_id, replace(HOLDOUT, records=7))
     (event,) = await lab.chain.events(receipt.block, receipt.block, task_id)
