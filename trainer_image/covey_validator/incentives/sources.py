@@ -1,8 +1,7 @@
-"""Where evidence comes from: an auditor who saw the records, or an audit set that the Planner committed to.
+"""Where evidence comes from: an auditor who saw the records, an enclave in its place, or a Planner's audit set.
 
-Both are one interface: a case goes in, findings come out, or `EvidenceInvalid`. Everybody can check signatures, Merkle
-roots and certified scores; that records are real is the word of the auditor, or of the Planner. A third kind, an
-attested enclave in the auditor's place, needs a verifier for its maker's quotes, and is not built.
+They are one interface: a case goes in, findings come out, or `EvidenceInvalid`. Everybody can check signatures, Merkle
+roots, scores and certificates; that records are real is the word of the auditor, of the enclave's code, or of the Planner.
 """
 
 from __future__ import annotations
