@@ -10,9 +10,9 @@ from covey_exchange.manifest import Array, Manifest
 from covey_trainer.errors import TrainerError
 from covey_trainer.opened import Examiner
 from covey_validator import audit
+from covey_validator.incentives.cases import Case, EvidenceInvalid, drawn_records, on_set, pack
 from covey_validator.incentives.evidence import Finding, weigh
 from covey_validator.incentives.holdout import OpeningInvalid, check
-from covey_validator.incentives.sources import Case, EvidenceInvalid, drawn_records, on_set, pack
 from covey_validator.scoring import nano_loss
 from covey_validator.task import Task
 

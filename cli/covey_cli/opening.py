@@ -16,9 +16,9 @@ from covey_exchange.seed import task_seed
 from covey_trainer.errors import TrainerError
 from covey_trainer.opened import all_of, holdout_of
 from covey_validator.clerk import read
+from covey_validator.incentives.cases import Case
 from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.holdout import SALT_BYTES, Holdout, Opening, draw
-from covey_validator.incentives.sources import Case
 from covey_validator.incentives.terms import Rule
 from covey_validator.records import Bytes, Bytes32
 from pydantic import ValidationError

@@ -10,9 +10,9 @@ from covey_exchange.manifest import Array, Manifest, model_digest
 
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History, Obtain
+from covey_validator.incentives.cases import found_in
 from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.helping import RoundFacts
-from covey_validator.incentives.sources import found_in
 from covey_validator.records import CertifiedRound
 from covey_validator.scoring import Scores
 from covey_validator.task import Task

@@ -30,7 +30,7 @@ Connect = Callable[[], Awaitable[tuple[Chain, Wallet]]]
 def taken(docket: Docket, events: Iterable[Event], height: int) -> Docket:
     """The docket after the events of the blocks up to `height`, in the order of the chain."""
     commitments, filed = dict(docket.commitments), dict(docket.filed)
-    verdicts, testimonies = list(docket.verdicts), list(docket.testimonies)
+    verdicts, depositions = list(docket.verdicts), list(docket.depositions)
     for event in events:
         said = event.arguments
         match event.kind:
@@ -43,10 +43,10 @@ def taken(docket: Docket, events: Iterable[Event], height: int) -> Docket:
                 verdicts.append(Verdict(event.block, *of))
             case EventKind.TESTIFIED:
                 who = said["judge"], said["member"], int(said["epoch"])
-                testimonies.append(Deposition(event.block, *who, bytes(said["findings"])))
+                depositions.append(Deposition(event.block, *who, bytes(said["findings"])))
             case _:
                 pass
-    return Docket(height, commitments, filed, tuple(verdicts), tuple(testimonies))
+    return Docket(height, commitments, filed, tuple(verdicts), tuple(depositions))
 
 
 async def read(chain: Chain, task_id: bytes, docket: Docket, height: int) -> Docket:

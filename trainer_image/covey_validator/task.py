@@ -30,6 +30,7 @@ from covey_validator.errors import TaskFailed
 from covey_validator.incentives.attestation import AttestationInvalid, attested
 from covey_validator.incentives.book import Book
 from covey_validator.incentives.holdout import Commitment
+from covey_validator.incentives.sources import Auditor, AuditSets, Source
 from covey_validator.incentives.terms import NO_APPEALS, NO_DEADLINE, Rule
 from covey_validator.records import Bytes, Bytes32, Signers, Units
 from covey_validator.round_types import Setting
@@ -185,7 +186,14 @@ class Task(ApiModel):
     @property
     def has_evidence(self) -> bool:
         """Whether anybody's word on a member's records counts."""
-        return self.terms.incentives.auditor is not None or bool(self.audit_sets)
+        return self.evidence is not None
+
+    @property
+    def evidence(self) -> Source | None:
+        """Whose word on members' records counts."""
+        if self.audit_sets:
+            return AuditSets(self.audit_sets)
+        return Auditor() if self.terms.incentives.auditor else None
 
     @property
     def audit_sets(self) -> tuple[Commitment, ...]:
@@ -196,7 +204,7 @@ class Task(ApiModel):
     def book(self) -> Book:
         """Everybody's account before the first round."""
         places = {site.address: site.place for site in self.sites}
-        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count, self.audit_sets)
+        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count, self.evidence)
 
     def setting(
         self,

@@ -17,6 +17,7 @@ from covey_validator import round as machine
 from covey_validator.incentives.book import Book
 from covey_validator.incentives.docket import Docket, Filed, Verdict
 from covey_validator.incentives.geometry import Gram
+from covey_validator.incentives.sources import Auditor
 from covey_validator.incentives.terms import Rule
 from covey_validator.round_types import (
     Absorb,
@@ -82,7 +83,7 @@ def setting(site: str, sites: list[str], **changes: object) -> Setting:
         "round": 1,
         "last": False,
         "site": site,
-        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3)),
+        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3, Auditor())),
         "trainers": frozenset(sites),
         "validators": frozenset(sites),
         "min_updates": 2,

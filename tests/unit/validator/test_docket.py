@@ -9,11 +9,12 @@ from covey_chain.events import Event, EventKind
 from covey_validator.clerk import taken
 from covey_validator.incentives.appeal import Stage
 from covey_validator.incentives.book import Book
+from covey_validator.incentives.cases import EvidenceInvalid, on_set, pack, unpack
 from covey_validator.incentives.docket import Deposition, Docket, Filed, Verdict
 from covey_validator.incentives.evidence import Finding, Outcome
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.holdout import Commitment
-from covey_validator.incentives.sources import EvidenceInvalid, on_set, pack, unpack
+from covey_validator.incentives.sources import Auditor, AuditSets
 from covey_validator.incentives.terms import NO_DEADLINE, Rule
 from covey_validator.scoring import NANO, Scores
 from hypothesis import given
@@ -47,7 +48,7 @@ def facts(here: frozenset[str] = frozenset(SITES), height: int = 0) -> RoundFact
 
 def play(said: Docket, heights: list[int], until: int | None = None) -> Book:
     """A task's epochs, each heard as of the block that its judges agree on."""
-    book = Book.open(RULE, STAKES, PLACES, BOUNTY, len(heights))
+    book = Book.open(RULE, STAKES, PLACES, BOUNTY, len(heights), Auditor())
     for number, height in enumerate(heights[:until], 1):
         each = facts(book.active, height)
         book = book.after(number, each, gram(SITES, True), said.until(book.hears(each)))
@@ -137,7 +138,7 @@ def test_sites_that_have_read_further_and_who_recomputes_later_have_the_same_boo
     said: list[Verdict], heights: list[int], ahead: list[int]
 ):
     whole = docket(*said)
-    there = Book.open(RULE, STAKES, PLACES, BOUNTY, len(heights))
+    there = Book.open(RULE, STAKES, PLACES, BOUNTY, len(heights), Auditor())
     for number, (height, more) in enumerate(zip(heights, ahead, strict=True), 1):
         each = facts(there.active, height)
         agreed = there.hears(each)
@@ -158,8 +159,8 @@ def told(judge: str, own: int, of: Commitment = SET, epoch: int = 1, block: int 
     return Deposition(block, judge, D, epoch, pack(case, [replace(GAINS, own=own)] * epoch))
 
 
-def measured(*testimonies: Deposition, epoch: int = 1) -> list[int]:
-    said = Docket(100, testimonies=testimonies).measured(epoch, [SET, OTHER], STAKES)
+def measured(*depositions: Deposition, epoch: int = 1) -> list[int]:
+    said = AuditSets((SET, OTHER)).heard(Docket(100, depositions=depositions), epoch, STAKES)
     return [found.own for found in said.get(D, ())]
 
 
@@ -183,9 +184,9 @@ def test_the_set_that_suits_the_member_counts():
     assert measured(told(A, 9), told(B, 9), told(A, 8, OTHER), told(B, 8, OTHER)) == [9]
 
 
-def test_testimonies_prove_a_member_that_need_not_appeal():
-    book = Book.open(RULE, STAKES, PLACES, BOUNTY, 4, (SET,))
-    said = Docket(100, testimonies=(told(A, NANO), told(B, NANO), told("0x" + "99" * 20, 1)))
+def test_depositions_prove_a_member_that_need_not_appeal():
+    book = Book.open(RULE, STAKES, PLACES, BOUNTY, 4, AuditSets((SET,)))
+    said = Docket(100, depositions=(told(A, NANO), told(B, NANO), told("0x" + "99" * 20, 1)))
     for number in (1, 2):
         each = facts(height=50)
         book = book.after(number, each, gram(SITES, True), said.until(book.hears(each)))
@@ -212,7 +213,7 @@ def test_events_become_a_docket():
     )
     assert found == docket(REAL)
     more = taken(found, [event(EventKind.TESTIFIED, 120, judge=A, epoch=1, findings=b"")], 130)
-    assert more == replace(found, height=130, testimonies=(Deposition(120, A, D, 1, b""),))
+    assert more == replace(found, height=130, depositions=(Deposition(120, A, D, 1, b""),))
     assert more.until(100) == found
 
 

@@ -11,6 +11,7 @@ from covey_chain.types import Role, TaskStatus
 from covey_exchange.codec import CodecSpec
 from covey_validator.errors import TaskFailed
 from covey_validator.incentives.holdout import Commitment
+from covey_validator.incentives.sources import AuditSets
 from covey_validator.incentives.terms import NO_DEADLINE
 from covey_validator.records import CertifiedRound, RecordInvalid, Reveal
 from covey_validator.round_types import Setting
@@ -55,7 +56,8 @@ def test_an_audit_set_stands_for_an_auditor_and_not_beside_one():
     sets = [{"root": "0x" + "05" * 32, "records": 9}]
     found = Task.of(published(terms(incentives={"auditSets": sets})), participants(), DOMAIN)
     assert found.has_evidence
-    assert found.audit_sets == (Commitment(b"\x05" * 32, 9),) == found.book().audit_sets
+    assert found.audit_sets == (Commitment(b"\x05" * 32, 9),)
+    assert found.book().evidence == AuditSets(found.audit_sets)
     assert 0 < found.rule.appeal_rounds < NO_DEADLINE
     with pytest.raises(ValueError, match="either auditor or auditSets"):
         terms(incentives={"auditSets": sets, "auditor": C})

@@ -20,9 +20,9 @@ from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
-from covey_validator.incentives.holdout import Commitment
 from covey_validator.incentives.members import Account
 from covey_validator.incentives.rule import Decision, Settled, State
+from covey_validator.incentives.sources import Source
 from covey_validator.incentives.terms import Rule
 
 _CREDITED_AT_ONCE = 2  # one part in so many; the rest waits for the final direction
@@ -43,7 +43,7 @@ class Book:
         settled: member -> what the task comes to, after the last round.
         touched: members that were ever penalised.
         heard: block up to which appeals and verdicts have counted.
-        audit_sets: records that the Planner has committed to; then the members' testimonies count, and no verdicts.
+        evidence: whose word counts on appeals; None for nobody's.
     """
 
     state: State
@@ -56,7 +56,7 @@ class Book:
     settled: Mapping[str, Settled] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
     heard: int = 0
-    audit_sets: tuple[Commitment, ...] = ()
+    evidence: Source | None = None
 
     @classmethod
     def open(
@@ -66,11 +66,11 @@ class Book:
         places: Mapping[str, int],
         bounty: int,
         rounds: int,
-        audit_sets: tuple[Commitment, ...] = (),
+        evidence: Source | None = None,
     ) -> Book:
         """Before the first round."""
         credited = dict.fromkeys(stakes, 0)
-        return cls(State.start(rule, stakes), bounty, rounds, places, credited, audit_sets=audit_sets)
+        return cls(State.start(rule, stakes), bounty, rounds, places, credited, evidence=evidence)
 
     @property
     def active(self) -> frozenset[str]:
@@ -113,7 +113,7 @@ class Book:
         state, decisions = self.state, dict(self.decisions)
         # Of fewer rounds than an epoch has, noise says more than work: the rest of a task is paid for and not judged.
         if len(seen) == state.rule.epoch_rounds:
-            said = self._heard(docket) if docket is not None else {}
+            said = self._heard(docket)
             state, decisions = rules.close_epoch(_filed(state, said, round_number), seen, gram, said)
         flagged = {site for site, account in state.accounts.items() if account.held or account.burnt}
         state = rules.after_round(state, round_number)
@@ -126,11 +126,12 @@ class Book:
             return replace(book, settled=settled, credited=no_less(self.bounty, wanted, self.credited))
         return replace(book, credited=self._credit(round_number, wanted, state.accounts))
 
-    def _heard(self, docket: Docket) -> dict[str, tuple[Finding, ...]]:
+    def _heard(self, docket: Docket | None) -> dict[str, tuple[Finding, ...]]:
         """Member -> evidence of the epochs that are over, the one included that ends now."""
-        epoch, accounts = self.state.epoch + 1, self.state.accounts
-        said = docket.measured(epoch, self.audit_sets, self.state.active) if self.audit_sets else docket.findings(epoch)
-        return {member: found for member, found in said.items() if member in accounts}
+        if docket is None or self.evidence is None:
+            return {}
+        said = self.evidence.heard(docket, self.state.epoch + 1, self.state.active)
+        return {member: found for member, found in said.items() if member in self.state.accounts}
 
     def _credit(self, round_number: int, wanted: Mapping[str, int], accounts: Mapping[str, Account]) -> dict[str, int]:
         earned = {
