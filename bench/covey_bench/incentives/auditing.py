@@ -27,7 +27,7 @@ class Evidence(StrEnum):
     """What a consortium has chosen."""
 
     AUDITOR = "auditor"
-    BLIND_JUDGE = "blind auditor"
+    BLIND_AUDITOR = "blind auditor"
     AUDIT_SET = "audit set"
     NONE = "none"
 
@@ -102,7 +102,7 @@ class Audit:
         return self._drawn[case.member]
 
     def _is_real(self, member: str) -> bool:
-        return self._kind is Evidence.BLIND_JUDGE or self._federation.roles[member] != "invent"
+        return self._kind is Evidence.BLIND_AUDITOR or self._federation.roles[member] != "invent"
 
     def _scored(self, bag: Bag) -> list[RoundFacts]:
         """Every archived round on one bag of records, with the auditor as the only judge."""
