@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from covey_chain.client import Chain
 from covey_chain.errors import ChainError
@@ -81,16 +82,16 @@ class Clerk:
         self._lock = asyncio.Lock()
         self._docket = Docket()
 
-    @property
-    def height(self) -> int:
-        """Block up to which the chain was read; 0 in a task without evidence."""
-        return self._docket.height
+    async def height(self) -> int:
+        """Block up to which the chain has been read by now; an earlier one if its node does not answer soon.
 
-    async def run(self) -> None:
-        """Read on now and then; for ever, where there is evidence."""
-        while self._task.has_evidence:
-            await self._look()
-            await asyncio.sleep(LOOK_SECONDS)
+        0 in a task without evidence.
+        """
+        if self._task.has_evidence:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._look()
+        return self._docket.height
 
     async def until(self, height: int) -> Docket:
         """Appeals and verdicts as of a block; waits until the chain has been read so far."""

@@ -178,7 +178,7 @@ class Validator:
         settler = Settler(link.connect, node)
         loop = RoundLoop(node, base, settler.certified)
         attendance = Attendance(link.connect, node, loop, self._settings.chain.confirmations)
-        companions = (loop.listen(), settler.run(), attendance.run(), node.clerk.run(), chainlink.watch(link, node))
+        companions = (loop.listen(), settler.run(), attendance.run(), chainlink.watch(link, node))
         return await _or_failure(_among(self._finish(node, loop, settler), *companions), node.session)
 
     async def _finish(self, node: Node, loop: RoundLoop, settler: Settler) -> dict[str, Any]:
