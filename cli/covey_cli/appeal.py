@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
 from covey_chain import signing
-from covey_chain.client import Chain
-from covey_chain.errors import ChainError
 from covey_chain.signers import Signer
 from covey_chain.types import AuditVerdict
-from covey_chain.wallet import Wallet
 from eth_utils.crypto import keccak
 
+from covey_cli.contracts import Place, writing
 from covey_cli.errors import CommandError
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the contracts are."""
-
-    rpc_url: str
-    chain_id: int
-    contract: str
 
 
 async def file(place: Place, signed_by: Signer, task_id: bytes) -> str:
@@ -32,9 +17,9 @@ async def file(place: Place, signed_by: Signer, task_id: bytes) -> str:
     Raises:
         CommandError: the chain refuses; says why.
     """
-    async with _wallet(place, signed_by) as wallet:
+    async with writing(place, signed_by) as wallet:
         await wallet.appeal(task_id)
-    return "The appeal is on chain. Show your records to the task's auditor before the appeal window is over.\n"
+    return "The appeal is on chain. Now `covey appeal open` writes the records that the task's auditor must see.\n"
 
 
 async def decide(place: Place, key: bytes, verdict: AuditVerdict, findings: bytes, signed_by: Signer) -> str:
@@ -43,7 +28,7 @@ async def decide(place: Place, key: bytes, verdict: AuditVerdict, findings: byte
     Raises:
         CommandError: the chain refuses; says why.
     """
-    async with _wallet(place, signed_by) as wallet:
+    async with writing(place, signed_by) as wallet:
         task = await wallet.chain.task(verdict.task_id)
         if task is None or task.auditor != signing.address_of(key):
             who = task.auditor if task is not None and task.auditor else "nobody"
@@ -53,13 +38,24 @@ async def decide(place: Place, key: bytes, verdict: AuditVerdict, findings: byte
     return f"The verdict is on chain: the records are {'real' if verdict.authentic else 'not real'}.\n"
 
 
+async def testify(place: Place, signed_by: Signer, task_id: bytes, member: str, epoch: int, findings: bytes) -> str:
+    """Say on chain, as a participant, what the models lose on an audit set.
+
+    Raises:
+        CommandError: the chain refuses; says why.
+    """
+    async with writing(place, signed_by) as wallet:
+        await wallet.testify(task_id, member, epoch, findings)
+    return "The figures are on chain; they count with those of more than half of the others' stake.\n"
+
+
 async def resolve(place: Place, signed_by: Signer, task_id: bytes, member: str) -> str:
     """Have the task burn or let go what it still holds of a member.
 
     Raises:
         CommandError: the chain refuses; says why.
     """
-    async with _wallet(place, signed_by) as wallet:
+    async with writing(place, signed_by) as wallet:
         before = await wallet.chain.penalty_of(task_id, member)
         if before is None:
             raise CommandError(f"{member} takes no part in this task")
@@ -72,15 +68,3 @@ async def resolve(place: Place, signed_by: Signer, task_id: bytes, member: str) 
 def verdict_of(task_id: bytes, member: str, epoch: int, authentic: bool, findings: bytes) -> AuditVerdict:
     """What an auditor signs."""
     return AuditVerdict(task_id, member, epoch, authentic, bytes(keccak(findings)))
-
-
-@asynccontextmanager
-async def _wallet(place: Place, signed_by: Signer) -> AsyncIterator[Wallet]:
-    try:
-        chain = await Chain.connect(place.rpc_url, place.chain_id, place.contract)
-        try:
-            yield Wallet(chain, signed_by)
-        finally:
-            await chain.close()
-    except ChainError as error:
-        raise CommandError(str(error)) from error

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covey_chain.client import Chain
-from covey_chain.errors import ChainError
 from covey_chain.signers import Signer
 from covey_chain.types import Participant
-from covey_chain.wallet import Wallet
 from covey_validator.errors import TaskFailed
 from covey_validator.fallback import FallbackSite
 from covey_validator.records import RecordInvalid, Units
@@ -17,7 +14,7 @@ from covey_validator.task import Task
 from eth_utils.address import is_address, to_checksum_address
 from pydantic import TypeAdapter, ValidationError
 
-from covey_cli.appeal import Place
+from covey_cli.contracts import Place, writing
 from covey_cli.errors import CommandError
 
 
@@ -39,9 +36,8 @@ async def step(place: Place, signed_by: Signer, task_id: bytes, state: Path, rew
     """
     given = None if rewards is None else _amounts(rewards)
     try:
-        chain = await Chain.connect(place.rpc_url, place.chain_id, place.contract)
-        try:
-            wallet = Wallet(chain, signed_by)
+        async with writing(place, signed_by) as wallet:
+            chain = wallet.chain
             published = await chain.task(task_id)
             if published is None:
                 raise CommandError(f"the contract knows no task 0x{task_id.hex()}")
@@ -53,9 +49,7 @@ async def step(place: Place, signed_by: Signer, task_id: bytes, state: Path, rew
             task = Task.of(published, participants, chain.domain)
             said = await FallbackSite(task, site, Store(state, site)).step(chain, wallet, given)
             return said.strip() + "\n"
-        finally:
-            await chain.close()
-    except (ChainError, TaskFailed, RecordInvalid) as error:
+    except (TaskFailed, RecordInvalid) as error:
         raise CommandError(str(error)) from error
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from covey_cli.appeal_commands import appeal
 from covey_cli.errors import CommandError
+from covey_cli.options import FILE, FOLDER, KEY, of_task, signer_of
 
 if TYPE_CHECKING:
-    from covey_chain.signers import Signer
+    from covey_cli.contracts import Place
 
 
 class _Group(click.Group):
@@ -25,10 +27,6 @@ class _Group(click.Group):
         except CommandError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(1)
-
-
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(cls=_Group)
@@ -105,9 +103,9 @@ def init(
 @cli.command()
 @click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain.")
 @click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id.")
-@click.option("--key-file", type=_FILE, help="Signs: 0x and 64 hex digits.")
-@click.option("--keystore", type=_FILE, help="Signs: Web3 Secret Storage, version 3.")
-@click.option("--password-file", type=_FILE, help="Opens the keystore.")
+@click.option("--key-file", type=FILE, help="Signs: 0x and 64 hex digits.")
+@click.option("--keystore", type=FILE, help="Signs: Web3 Secret Storage, version 3.")
+@click.option("--password-file", type=FILE, help="Opens the keystore.")
 @click.option("--signer", metavar="URL", help="Signs: JSON-RPC with eth_signTransaction, as of Web3Signer.")
 @click.option("--address", metavar="0x…", help="The account whose key the signer holds.")
 @click.option("--token", metavar="0x…", help="The ERC-20 token of stakes and bounties.")
@@ -147,134 +145,35 @@ def deploy(
     click.echo(asyncio.run(work.deploy(rpc_url, chain_id, signed_by, token, record, founding)), nl=False)
 
 
-def _on_chain(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where the contracts are, and who signs."""
-    options = (
-        click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain."),
-        click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id."),
-        click.option("--contract", required=True, metavar="0x…", help="Address of Settlement."),
-        click.option("--key-file", required=True, type=_FILE, help="Signs: 0x and 64 hex digits."),
-        click.option("--task", "task_id", required=True, metavar="0x…", help="The task's id: `status.taskId`."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @cli.command()
-@click.option("--rpc-url", required=True, metavar="URL", help="JSON-RPC of a node of the chain.")
-@click.option("--chain-id", required=True, type=click.IntRange(1), help="EIP-155 chain id.")
-@click.option("--contract", required=True, metavar="0x…", help="Address of Settlement.")
-@click.option("--task", "task_id", required=True, metavar="0x…", help="The task's id: `status.taskId`.")
-@click.option("--state", required=True, type=_FOLDER, help="A member's state directory of the task, or a copy of it.")
-@click.option("--model", required=True, type=_FILE, help="The model.safetensors that came of it.")
-def verify(rpc_url: str, chain_id: int, contract: str, task_id: str, state: Path, model: Path) -> None:
+@of_task
+@click.option("--state", required=True, type=FOLDER, help="A member's state directory of the task, or a copy of it.")
+@click.option("--model", required=True, type=FILE, help="The model.safetensors that came of it.")
+def verify(place: Place, task_id: bytes, state: Path, model: Path) -> None:
     """Recompute a task from a member's state: signatures, updates, rewards, penalties; hold it to the chain."""
     from covey_cli import verify as work
-    from covey_cli.appeal import Place
 
-    place = Place(rpc_url, chain_id, contract)
-    click.echo(asyncio.run(work.verify(place, _task_id(task_id), state, model)), nl=False)
+    click.echo(asyncio.run(work.verify(place, task_id, state, model)), nl=False)
 
 
-@cli.group()
-def appeal() -> None:
-    """What a member and an auditor say on chain about stake that a task holds."""
-
-
-@appeal.command("file")
-@_on_chain
-def file_appeal(rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str) -> None:
-    """Appeal, with the key of the member whose stake is held, against penalty or removal."""
-    from covey_cli import appeal as work
-
-    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
-    click.echo(asyncio.run(work.file(place, signed_by, _task_id(task_id))), nl=False)
-
-
-@appeal.command("decide")
-@_on_chain
-@click.option("--member", required=True, metavar="0x…", help="Owner address of who has appealed.")
-@click.option("--real/--not-real", "authentic", required=True, help="What you have found about the member's records.")
-@click.option("--epoch", required=True, type=click.IntRange(1), help="Of the incentive rule: your findings go so far.")
-@click.option("--findings", type=_FILE, help="What else you want everybody to read; at most 8 KiB.")
-def decide_appeal(
-    rpc_url: str,
-    chain_id: int,
-    contract: str,
-    key_file: Path,
-    task_id: str,
-    member: str,
-    authentic: bool,
-    epoch: int,
-    findings: Path | None,
-) -> None:
-    """Decide, with the auditor's key, whether a member's records are real."""
-    from covey_chain.signing import private_key
-
-    from covey_cli import appeal as work
-
-    said = findings.read_bytes() if findings is not None else b""
-    verdict = work.verdict_of(_task_id(task_id), _address(member), epoch, authentic, said)
-    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
-    key = private_key(key_file.read_text())
-    click.echo(asyncio.run(work.decide(place, key, verdict, said, signed_by)), nl=False)
-
-
-@appeal.command("resolve")
-@_on_chain
-@click.option("--member", required=True, metavar="0x…", help="Owner address of whose stake is held.")
-def resolve_appeal(rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str, member: str) -> None:
-    """Have a task that is over burn or let go what it holds of a member; anybody may."""
-    from covey_cli import appeal as work
-
-    place, signed_by = work.Place(rpc_url, chain_id, contract), _signer(key_file)
-    click.echo(asyncio.run(work.resolve(place, signed_by, _task_id(task_id), _address(member))), nl=False)
+cli.add_command(appeal)
 
 
 @cli.command()
-@_on_chain
+@of_task
+@KEY
 @click.option(
-    "--state", required=True, type=_FOLDER, help="Your state directory of the task; it keeps what you commit to."
+    "--state", required=True, type=FOLDER, help="Your state directory of the task; it keeps what you commit to."
 )
-@click.option("--rewards", type=_FILE, help="JSON: member to all it has earned, in base units; default: your records.")
-def fallback(
-    rpc_url: str, chain_id: int, contract: str, key_file: Path, task_id: str, state: Path, rewards: Path | None
-) -> None:
+@click.option("--rewards", type=FILE, help="JSON: member to all it has earned, in base units; default: your records.")
+def fallback(place: Place, task_id: bytes, key_file: Path, state: Path, rewards: Path | None) -> None:
     """After the deadline of a task without a quorum, do the step that is due: commit, reveal, settle, or claim.
 
     Run it again for each step; it says when the next one is due.
     """
     from covey_cli import fallback as work
-    from covey_cli.appeal import Place
 
-    place, signed_by = Place(rpc_url, chain_id, contract), _signer(key_file)
-    click.echo(asyncio.run(work.step(place, signed_by, _task_id(task_id), state, rewards)), nl=False)
-
-
-def _signer(key_file: Path) -> Signer:
-    from covey_cli.deploy import signer
-
-    return signer(key_file, None, None, None, None)
-
-
-def _task_id(text: str) -> bytes:
-    digits = text.removeprefix("0x")
-    try:
-        found = bytes.fromhex(digits)
-    except ValueError:
-        found = b""
-    if len(found) != 32:
-        raise CommandError(f"{text} is no task id: it has 0x and 64 hex digits; `kubectl describe ft` shows it")
-    return found
-
-
-def _address(text: str) -> str:
-    from eth_utils.address import is_address, to_checksum_address
-
-    if not is_address(text):
-        raise CommandError(f"{text} is no address")
-    return str(to_checksum_address(text))
+    click.echo(asyncio.run(work.step(place, signer_of(key_file), task_id, state, rewards)), nl=False)
 
 
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:

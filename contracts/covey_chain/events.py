@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     HOLDOUT_COMMITTED = "HoldoutCommitted"
     APPEAL_FILED = "AppealFiled"
     VERDICT_POSTED = "VerdictPosted"
+    TESTIFIED = "Testified"
     RESULT_POSTED = "ResultPosted"
     REWARD_CLAIMED = "RewardClaimed"
     REWARDS_COMMITTED = "RewardsCommitted"

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
+from covey_chain.events import EventKind
 from covey_chain.fallback import pack
 from covey_chain.journal import Journal
 from covey_chain.queue import Call
@@ -236,6 +238,30 @@ class Wallet(Writer):
 
         call = call_of(self.chain.settlement_contract, "postVerdict", astuple(verdict), findings, signature)
         intent = f"verdict:0x{verdict.task_id.hex()}:{verdict.member}:{verdict.epoch}"
+        return await self._queue.submit(intent, call, done)
+
+    async def testify(self, task_id: bytes, member: str, epoch: int, findings: bytes) -> Receipt:
+        """Say, as a participant, what the models lose on an audit set; nothing happens if it has said the same before.
+
+        Args:
+            task_id: 32 bytes.
+            member: about whom.
+            epoch: of the incentive rule; the findings are of all epochs up to it.
+            findings: at most 8 KiB.
+        """
+        address, published = to_checksum_address(member), await self.chain.task(task_id)
+        first = published.block if published is not None else 0
+
+        async def done() -> bool:
+            said = (self.address, address, epoch, findings)
+            return any(
+                event.kind is EventKind.TESTIFIED
+                and tuple(event.arguments[name] for name in ("judge", "member", "epoch", "findings")) == said
+                for event in await self.chain.events(first, await self.chain.block_number(), task_id)
+            )
+
+        call = call_of(self.chain.settlement_contract, "testify", task_id, address, epoch, findings)
+        intent = f"testimony:0x{task_id.hex()}:{address}:{epoch}:{keccak(findings).hex()}"
         return await self._queue.submit(intent, call, done)
 
     async def resolve_held(self, task_id: bytes, member: str) -> Receipt:

@@ -39,6 +39,9 @@ abstract contract Appeals is Penalties {
     error AuditorMayAnswer(uint256 until);
 
     event AppealFiled(bytes32 indexed taskId, address indexed member);
+    event Testified(
+        bytes32 indexed taskId, address indexed judge, address indexed member, uint32 epoch, bytes findings
+    );
     event VerdictPosted(bytes32 indexed taskId, address indexed member, uint32 epoch, bool authentic, bytes findings);
 
     bytes32 private constant VERDICT_TYPEHASH =
@@ -61,7 +64,7 @@ abstract contract Appeals is Penalties {
     /// @notice Put an auditor's verdict on chain; anybody may carry it. A later epoch's replaces it.
     /// @param findings the numbers behind `verdict.findingsHash`; in the event, for all to read, and not looked at here.
     function postVerdict(AuditVerdict calldata verdict, bytes calldata findings, bytes calldata signature) external {
-        if (findings.length > MAX_FINDINGS_BYTES) revert FindingsTooLong(findings.length, MAX_FINDINGS_BYTES);
+        _requireShort(findings);
         if (keccak256(findings) != verdict.findingsHash) revert FindingsMismatch(verdict.findingsHash);
         address auditor = _auditor(verdict.taskId);
         bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(VERDICT_TYPEHASH, verdict)));
@@ -74,6 +77,16 @@ abstract contract Appeals is Penalties {
         if (verdict.epoch <= a.epoch) revert VerdictNotNewer(verdict.epoch, a.epoch);
         (a.epoch, a.authentic, a.verdictBlock) = (verdict.epoch, verdict.authentic, uint40(block.number));
         emit VerdictPosted(verdict.taskId, verdict.member, verdict.epoch, verdict.authentic, findings);
+    }
+
+    /// @notice Say, as a participant, what the models lose on records that the terms have committed to. Nothing is
+    /// decided here: the validators' rule takes medians by stake.
+    /// @param epoch of the incentive rule; the findings are of all epochs up to it.
+    function testify(bytes32 taskId, address member, uint32 epoch, bytes calldata findings) external {
+        _requireShort(findings);
+        // slither-disable-next-line unused-return - asked because it reverts for a stranger
+        market.placeOf(taskId, msg.sender);
+        emit Testified(taskId, msg.sender, member, epoch, findings);
     }
 
     /// @notice Decide on what a task that is over still holds of a member; anybody may. It is burnt if the auditor's
@@ -107,6 +120,10 @@ abstract contract Appeals is Penalties {
         uint256 until = _windowEnd(taskId, endedAt);
         if (block.timestamp <= until) revert AuditorMayAnswer(until);
         return a.filedBlock == 0;
+    }
+
+    function _requireShort(bytes calldata findings) private pure {
+        if (findings.length > MAX_FINDINGS_BYTES) revert FindingsTooLong(findings.length, MAX_FINDINGS_BYTES);
     }
 
     /// @dev Between the start and the end of the window.

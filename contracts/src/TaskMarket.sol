@@ -183,10 +183,10 @@ contract TaskMarket is Seats {
         emit SessionChanged(taskId, msg.sender, sessionKey, endpoint);
     }
 
-    /// @notice Bind the sender to its records, once, before anybody can know which an auditor will want to see.
+    /// @notice Bind the sender to its records, once, before anybody can know which an auditor will want to see. It need
+    /// not have accepted yet: a task may start as soon as it has.
     function commitHoldout(bytes32 taskId, bytes32 root, uint32 records) external {
         if (_open(taskId).terms.auditor == address(0)) revert NoAuditor(taskId);
-        _participation(taskId);
         if (records == 0) revert HoldoutEmpty();
         if (_holdouts[taskId][msg.sender].records != 0) revert AlreadyCommitted(msg.sender);
         _holdouts[taskId][msg.sender] = Holdout(root, records);

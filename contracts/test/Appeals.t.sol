@@ -20,19 +20,16 @@ contract AppealsTest is Base {
         taskId = started(100 ether, 3);
     }
 
-    function test_AParticipantCommitsToItsRecordsOnceAndBeforeTheStart() public {
+    function test_AMemberCommitsToItsRecordsOnceAndBeforeTheStart() public {
         TaskMarket.Terms memory wanted = terms(0, 2);
         wanted.salt = keccak256("another");
         vm.prank(owner(0));
         bytes32 open = market.publish(wanted, SPEC);
-        vm.expectRevert(abi.encodeWithSelector(Seats.NotParticipant.selector, owner(1)));
-        vm.prank(owner(1));
-        market.commitHoldout(open, "root", 500);
         vm.startPrank(owner(1));
-        market.accept(open, 6, session(1), "");
         vm.expectPartialRevert(TaskMarket.HoldoutEmpty.selector);
         market.commitHoldout(open, "root", 0);
         market.commitHoldout(open, "root", 500);
+        market.accept(open, 6, session(1), "");
         vm.expectPartialRevert(TaskMarket.AlreadyCommitted.selector);
         market.commitHoldout(open, "another", 500);
         // Nor does stepping out and in again let one choose anew.
@@ -125,6 +122,18 @@ contract AppealsTest is Base {
         good = signed(v, AUDITOR);
         vm.expectPartialRevert(Seats.NotParticipant.selector);
         settlement.postVerdict(v, "findings", good);
+    }
+
+    function test_OnlyParticipantsTestify() public {
+        vm.expectEmit(address(settlement));
+        emit Appeals.Testified(taskId, owner(0), owner(1), 3, "findings");
+        vm.prank(owner(0));
+        settlement.testify(taskId, owner(1), 3, "findings");
+        vm.expectRevert(abi.encodeWithSelector(Seats.NotParticipant.selector, address(this)));
+        settlement.testify(taskId, owner(1), 3, "findings");
+        vm.expectRevert(abi.encodeWithSelector(Appeals.FindingsTooLong.selector, 8193, 8192));
+        vm.prank(owner(0));
+        settlement.testify(taskId, owner(1), 3, new bytes(8193));
     }
 
     function test_FindingsHaveALimit() public {

@@ -19,6 +19,7 @@ interface Vm {
     function roll(uint256 block_) external;
     function expectRevert(bytes calldata reason) external;
     function expectPartialRevert(bytes4 selector) external;
+    function expectEmit(address emitter) external;
     function getNonce(address account) external view returns (uint64);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function addr(uint256 key) external pure returns (address);

@@ -12,7 +12,6 @@ from covey_api.base import (
     Amount,
     AnswerWindow,
     ApiModel,
-    AppealWindow,
     BelowOne,
     Count,
     Duration,
@@ -30,7 +29,7 @@ from covey_api.base import (
     Text,
     list_map,
 )
-from covey_api.quantity import duration_seconds
+from covey_api.incentives import IncentivesSpec
 from covey_api.status import Condition
 
 
@@ -243,38 +242,6 @@ class ValidationSpec(ApiModel):
         Share,
         Field(description="A round is discarded when it makes the median loss worse by more than this share."),
     ] = "0.01"
-
-
-class IncentivesSpec(ApiModel):
-    """How members are penalised and paid."""
-
-    epoch_rounds: Annotated[
-        int, Field(ge=1, le=1000, description="Rounds after which members are judged; one round's score is noise.")
-    ] = 5
-    shadow_epochs: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000,
-            description="First epochs in which penalties are computed and shown, but nothing is held.",
-        ),
-    ] = 0
-    auditor: Annotated[
-        Address | None,
-        Field(
-            description="Whose signed word decides on appeals after the last result; without one nobody can "
-            "appeal, and what is held for degrading is slashed at the end."
-        ),
-    ] = None
-    appeal_window: Annotated[
-        AppealWindow,
-        Field(description="How long after the last result members may appeal, and the auditor may answer."),
-    ] = "168h"
-
-    @property
-    def appeal_window_seconds(self) -> int:
-        """As the contract has it: 0 without an auditor."""
-        return duration_seconds(self.appeal_window) if self.auditor else 0
 
 
 class Decision(StrEnum):

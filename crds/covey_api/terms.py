@@ -8,13 +8,13 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from covey_api.base import ApiModel, Name
+from covey_api.incentives import IncentivesSpec
 from covey_api.task import (
     ENOUGH_FOR_A_ROUND,
     PUBLISHED_FIELDS,
     AggregationSpec,
     CompressionSpec,
     DataSpec,
-    IncentivesSpec,
     MembersSpec,
     ProgramSpec,
     RoundsSpec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from covey_api.quantity import duration_seconds
 from covey_api.terms import TaskTerms
@@ -21,7 +21,12 @@ SESSION_FUNDS = 10**17
 CONSORTIUM = "numbers"
 
 
-async def convene(node: Node, terms: TaskTerms, members: Sequence[Member], salt: bytes) -> tuple[Chain, bytes]:
+BeforeStart = Callable[[Chain, bytes], Awaitable[None]]
+
+
+async def convene(
+    node: Node, terms: TaskTerms, members: Sequence[Member], salt: bytes, before_start: BeforeStart | None = None
+) -> tuple[Chain, bytes]:
     """Deploy, register and stake all members, publish the task, accept and start it; then validators may start.
 
     Args:
@@ -29,6 +34,7 @@ async def convene(node: Node, terms: TaskTerms, members: Sequence[Member], salt:
         terms: of the task.
         members: the first is the Planner as well.
         salt: makes the task's id.
+        before_start: what members do who have accepted.
 
     Returns:
         The chain, for the caller to close, and the task's id.
@@ -69,5 +75,7 @@ async def convene(node: Node, terms: TaskTerms, members: Sequence[Member], salt:
         await wallet.fund(session.address, SESSION_FUNDS)
         await wallet.accept(task_id, Role.TRAINER | Role.VALIDATOR, session.address, member.endpoint)
         member.configure(chain, task_id, terms.name)
+    if before_start is not None:
+        await before_start(chain, task_id)
     await wallets[0].start(task_id)
     return chain, task_id

@@ -295,7 +295,7 @@ class Mirror:
         claimed = {}
         if settlement is not None and settlement.total_reward:
             claimed = {one.address: await chain.claimed(task_id, one.address) for one in participants}
-        over = published.status is TaskStatus.FINISHED and not settlement.last
+        over = published.status is TaskStatus.FINISHED and not (settlement and settlement.last)
         medians = await chain.settled_by_medians(task_id) if over else None
         decimals, symbol = await self.token(published.token)
         return TaskOnChain(published, participants, settlement, claimed, (), decimals, symbol, medians)

@@ -68,15 +68,13 @@ async def test_a_holdout_is_committed_to_once_and_before_the_start(lab: Lab) -> 
     await lab.enrol()
     task_id = await lab.publish(min_members=1, **AUDITED)
     wallet = lab.wallets[1]
-    with pytest.raises(Reverted, match="accept the task first"):
-        await wallet.commit_holdout(task_id, HOLDOUT)
-    await wallet.accept(task_id, WORKER, signing.address_of(signing.new_key()), "")
     assert await lab.chain.holdout_of(task_id, wallet.address) is None
     with pytest.raises(Reverted, match="at least one record"):
         await wallet.commit_holdout(task_id, Holdout(b"\x05" * 32, 0))
     receipt = await wallet.commit_holdout(task_id, HOLDOUT)
     assert await lab.chain.holdout_of(task_id, wallet.address) == HOLDOUT
     assert (await wallet.commit_holdout(task_id, HOLDOUT)).tx_hash is None
+    await wallet.accept(task_id, WORKER, signing.address_of(signing.new_key()), "")
     with pytest.raises(Reverted, match="committed to once"):
         await wallet.commit_holdout(task_id, replace(HOLDOUT, records=7))
     (event,) = await lab.chain.events(receipt.block, receipt.block, task_id)
@@ -99,6 +97,22 @@ async def test_the_terms_name_the_auditor(lab: Lab) -> None:
     assert (plain.auditor, plain.appeal_window) == (None, 0)
     with pytest.raises(Reverted, match=r"BadTerms\(appealWindow\)"):
         await lab.publish(salt=b"\x01" * 32, appeal_window=30 * 86_400 + 1)
+
+
+async def test_participants_testify_without_an_auditor_and_strangers_do_not(lab: Lab) -> None:
+    task_id, _ = await lab.started()
+    judge, member = lab.wallets[1], lab.wallets[2].address
+    receipt = await judge.testify(task_id, member, 3, FINDINGS)
+    assert (await judge.testify(task_id, member, 3, FINDINGS)).tx_hash is None
+    (event,) = await lab.chain.events(receipt.block, receipt.block, task_id)
+    assert event.kind is EventKind.TESTIFIED
+    said = (event.arguments[name] for name in ("judge", "member", "epoch", "findings"))
+    assert tuple(said) == (judge.address, member, 3, FINDINGS)
+    stranger = Wallet(lab.chain, "0x" + signing.new_key().hex())
+    await lab.planner.fund(stranger.address, 10**17)
+    with pytest.raises(Reverted) as caught:
+        await stranger.testify(task_id, member, 3, FINDINGS)
+    assert caught.value.reason == "NotParticipant"
 
 
 async def test_without_an_auditor_nothing_is_heard(lab: Lab) -> None:

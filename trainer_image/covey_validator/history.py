@@ -1,7 +1,7 @@
 """What follows from the certified rounds of a task: everybody's account, and what each has made of the model.
 
-Only from signed results, the scores that they name, and the updates that they name; so it can be done again at any
-time, by anybody. It is done again after a restart, and when rounds were missed.
+Only from signed results, the scores and the updates that they name, and what the chain says of appeals; so it can be
+done again at any time, by anybody. It is done again after a restart, and when rounds were missed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from covey_exchange.manifest import Array, Manifest
 from covey_exchange.merge import Clip, RoundMerge
 
 from covey_validator.errors import TaskFailed
+from covey_validator.incentives.docket import Docket
 from covey_validator.records import CertifiedRound
 from covey_validator.task import Task
 from covey_validator.track import Track
 
 Obtain = Callable[[bytes], Awaitable[SiteUpdate]]
+Hear = Callable[[int], Awaitable[Docket]]
 
 
 class History:
@@ -32,8 +34,10 @@ class History:
         track: movements.
     """
 
-    def __init__(self, task: Task, manifest: Manifest) -> None:
+    def __init__(self, task: Task, manifest: Manifest, hear: Hear) -> None:
+        """`hear` gives appeals and verdicts as of a block, as soon as the chain has been read so far."""
         self._task = task
+        self._hear = hear
         self._manifest = manifest
         self.book = task.book()
         self.track = Track(self.book.state.rule)
@@ -55,16 +59,19 @@ class History:
         """
         for record in records:
             updates = {site: await obtain(digest) for site, digest in record.selected.items()}
-            await asyncio.to_thread(self._take, record, updates)
+            docket = None
+            if self.book.closes(record.round):
+                docket = await self._hear(self.book.hears(record.facts(frozenset())))
+            await asyncio.to_thread(self._take, record, updates, docket)
 
-    def _take(self, record: CertifiedRound, updates: Mapping[str, SiteUpdate]) -> None:
+    def _take(self, record: CertifiedRound, updates: Mapping[str, SiteUpdate], docket: Docket | None) -> None:
         codec = self._task.codec.at_round(record.round)
         decoded = [(site, decode(u.payload, codec, self._manifest, site)) for site, u in updates.items()]
         merge = self.merge({}, decoded)
         copies = self.track.copies(merge)
         self.track.take(record.round, merge, record.accepted)
         gram = self.track.gram() if self.book.closes(record.round) else None
-        self.book = self.book.after(record.round, record.facts(copies), gram)
+        self.book = self.book.after(record.round, record.facts(copies), gram, docket)
         if (self.book.credited, self.book.ledger()) != (record.rewards, record.ledger):
             raise TaskFailed(
                 Reason.BASE_MODEL_MISMATCH,

@@ -175,7 +175,7 @@ class RoundLoop:
         node = self._node
         obtain = partial(node.archive.obtain, node.exchange)
         if node.history.track.round != records[0].round - 1:
-            node.history = History(node.task, node.manifest)
+            node.history = History(node.task, node.manifest, node.clerk.until)
             await node.history.follow(node.store.history(self.newest), obtain)
         await node.history.follow(records, obtain)
 

@@ -91,7 +91,7 @@ class MergedRound:
         node.progress.metrics = dict(found["candidate"].metrics)
         losses = {label: scoring.nano_loss(e.loss_sum, e.examples) for label, e in found.items()}
         without = {label.removeprefix(WITHOUT): loss for label, loss in losses.items() if label.startswith(WITHOUT)}
-        return Scores(losses["base"], losses["candidate"], without)
+        return Scores(losses["base"], losses["candidate"], without, await node.clerk.height())
 
     async def weigh(self, accepted: bool) -> Gram:
         """Take the round into the track; inner products of all that the sites have made of the model."""

@@ -11,6 +11,7 @@ from covey_exchange.exchange import Exchange
 from covey_exchange.manifest import Array, Manifest
 
 from covey_validator.archive import Archive
+from covey_validator.clerk import Clerk
 from covey_validator.driver import DriverSession
 from covey_validator.history import History
 from covey_validator.progress import Progress
@@ -33,6 +34,7 @@ class Node:
         holdout_examples: records that this site can judge on.
         archive: updates that counted.
         history: everybody's account, from all certified rounds.
+        clerk: what the chain says of appeals.
         roll: epochs, and what we must not sign any more.
         accusations: pairs of messages that one site signed for one slot, until the chain has them.
     """
@@ -49,6 +51,7 @@ class Node:
     progress: Progress
     archive: Archive
     history: History
+    clerk: Clerk
     roll: RollBook
     accusations: list[tuple[Accused, Accused]] = field(default_factory=list)
 

@@ -24,6 +24,7 @@ from covey_validator import chainlink, fallback, output, service, status, task
 from covey_validator.archive import Archive
 from covey_validator.attendance import Attendance
 from covey_validator.chainlink import ChainLink
+from covey_validator.clerk import Clerk
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History
@@ -85,7 +86,7 @@ class Validator:
             )
             await stack.enter_async_context(service.serve(session, settings.socket))
             try:
-                node, base = await _or_failure(self._join(known, key, store, session), session)
+                node, base = await _or_failure(self._join(known, key, store, session, link), session)
                 stack.push_async_callback(node.exchange.close)
                 return await self._train(node, base, link)
             except TaskFailed as failure:
@@ -115,7 +116,9 @@ class Validator:
         store.put("task", found)
         return found
 
-    async def _join(self, known: Task, key: bytes, store: Store, session: DriverSession) -> tuple[Node, Base]:
+    async def _join(
+        self, known: Task, key: bytes, store: Store, session: DriverSession, link: ChainLink
+    ) -> tuple[Node, Base]:
         """Wait for the driver's first model (unless we have it from before), and reach out to the peers."""
         settings = self._settings
         start = store.start
@@ -146,6 +149,7 @@ class Validator:
                 store.finish_round(record)
         archive = Archive(store.updates, self._exchange.roster, max_bytes(known.codec, manifest))
         archive.serve(self._exchange)
+        clerk = Clerk(link.connect, known, settings.chain.confirmations)
         node = Node(
             task=known,
             site=self._site,
@@ -158,7 +162,8 @@ class Validator:
             holdout_examples=start.holdout_examples,
             progress=self.progress,
             archive=archive,
-            history=History(known, manifest),
+            history=History(known, manifest, clerk.until),
+            clerk=clerk,
             roll=RollBook(store, self._site, known.task_id, Epoch(0, known.stakes), self._exchange.roster),
         )
         await self._exchange.start()

@@ -120,8 +120,8 @@ class _Run:
                 self._take_update(message)
             case Merged(candidate, copies):
                 state.candidate, state.copies = candidate, copies
-            case Weighed(gram):
-                state.gram = gram
+            case Weighed(gram, docket):
+                state.gram, state.docket = gram, docket
             case Evaluated(scores):
                 state.scores = scores.encode() if scores else scoring.ABSTENTION
             case Elapsed(timer) if isinstance(timer, ViewTimer):
@@ -280,16 +280,17 @@ class _Run:
             if self._once("nobody scores"):
                 self.actions.append(Fail(Reason.HOLDOUT_TOO_SMALL, _NOBODY_SCORES))
             return
+        facts = RoundFacts(frozenset(state.selected), scores, state.copies)
         if s.ledger.book.closes(s.round) and state.gram is None:
             if self._once("weigh"):
-                self.actions.append(Weigh(is_accepted(s.ledger, scores)))
+                self.actions.append(Weigh(is_accepted(s.ledger, scores), s.ledger.book.hears(facts)))
             return
         if not self._once(f"in {epoch}"):
             return
         roots = (selection.value(selection.encode(state.selected)), certificate.value)
         models = (s.base, state.candidate)
-        facts = RoundFacts(frozenset(state.selected), scores, state.copies)
-        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, facts, models, roots, state.gram, epoch)
+        weighed = state.gram, epoch, state.docket
+        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, facts, models, roots, *weighed)
         said = any(
             message.site == s.site and message.body == state.verdict.result
             for by_site in state.results.values()

@@ -11,6 +11,7 @@ from covey_exchange import agreement_state as agreement
 from covey_exchange.agreement_types import Epoch, Instance, Stage
 from covey_exchange.envelope import Message
 
+from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.geometry import Gram
 from covey_validator.scoring import Scores
 from covey_validator.verdict import Ledger, Verdict
@@ -127,9 +128,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Weighed:
-    """Inner products of what the sites have made of the model, this round included."""
+    """Inner products of what the sites have made of the model, this round included; appeals and verdicts that count."""
 
     gram: Gram
+    docket: Docket
 
 
 @dataclass(frozen=True)
@@ -230,9 +232,15 @@ class KeepScores:
 
 @dataclass(frozen=True)
 class Weigh:
-    """An epoch of the incentive rule ends: take in the round, accepted or not, and answer `Weighed`."""
+    """An epoch of the incentive rule ends: take in the round, accepted or not, and answer `Weighed`.
+
+    Attributes:
+        accepted: whether the candidate becomes the model.
+        height: block as of which the docket is asked for.
+    """
 
     accepted: bool
+    height: int
 
 
 @dataclass(frozen=True)
@@ -297,6 +305,7 @@ class State:
         selected: site -> digest of the certified updates.
         copies: sites whose update repeats what others had made public.
         gram: inner products of what the sites have made of the model.
+        docket: appeals and verdicts that count; there with `gram`.
         commits: site -> commitments (one, unless it lies).
         reveals: digest -> message.
         opened: digest -> what a reveal that counts says; read again at every event, it would cost N^3 with N sites.
@@ -324,6 +333,7 @@ class State:
     candidate: bytes | None = None
     copies: frozenset[str] = frozenset()
     gram: Gram | None = None
+    docket: Docket | None = None
     scores: bytes | None = None
     commits: dict[str, frozenset[bytes]] = field(default_factory=dict)
     reveals: dict[bytes, Message] = field(default_factory=dict)

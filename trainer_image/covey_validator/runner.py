@@ -250,8 +250,8 @@ class Runner:
                 self._start(self._evaluate(sites))
             case KeepScores(scores):
                 self._node.store.put_scores(self.round, scores)
-            case Weigh(accepted):
-                self._start(self._weigh(accepted))
+            case Weigh(accepted, height):
+                self._start(self._weigh(accepted, height))
             case Accuse(first, second):
                 _log.error("%s signed twice for one slot: %s and %s", first[0].site, first, second)
                 self._node.accusations.append((first, second))
@@ -356,9 +356,10 @@ class Runner:
         assert self._merged is not None
         return Evaluated(await self._merged.scores(sites))
 
-    async def _weigh(self, accepted: bool) -> Event:
+    async def _weigh(self, accepted: bool, height: int) -> Event:
         assert self._merged is not None
-        return Weighed(await self._merged.weigh(accepted))
+        docket = await self._node.clerk.until(height)
+        return Weighed(await self._merged.weigh(accepted), docket)
 
     async def _certify(self, certified: Certified) -> None:
         state, verdict = self._state, certified.verdict

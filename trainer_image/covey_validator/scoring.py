@@ -48,29 +48,31 @@ class Scores:
         base: of the model before the round.
         candidate: of the merged model.
         without: site -> of the model merged without this site's update.
+        height: block up to which the validator had read the chain; 0 where nothing there bears on the rule.
     """
 
     base: int
     candidate: int
     without: Mapping[str, int]
+    height: int = 0
 
     def encode(self) -> bytes:
-        """Canonical bytes: base and candidate, then address and loss ascending by address; int64 big-endian."""
+        """Canonical bytes: base, candidate, height, then address and loss ascending by address; int64 big-endian."""
         entries = sorted(to_canonical_address(site) + struct.pack(">q", loss) for site, loss in self.without.items())
-        return struct.pack(">qq", self.base, self.candidate) + b"".join(entries)
+        return struct.pack(">qqq", self.base, self.candidate, self.height) + b"".join(entries)
 
     @classmethod
     def decode(cls, data: bytes, sites: Iterable[str]) -> Scores:
         """Read scores of exactly these sites.
 
         Raises:
-            ScoresError: other length, other sites, or a loss beyond the limit.
+            ScoresError: other length, other sites, a loss beyond the limit, or a height below 0.
         """
         expected = sorted(to_canonical_address(site) for site in sites)
-        if len(data) != 16 + 28 * len(expected):
-            raise ScoresError(f"scores of {len(expected)} sites have {16 + 28 * len(expected)} bytes, not {len(data)}")
-        base, candidate = struct.unpack(">qq", data[:16])
-        entries = [data[start : start + 28] for start in range(16, len(data), 28)]
+        if len(data) != 24 + 28 * len(expected):
+            raise ScoresError(f"scores of {len(expected)} sites have {24 + 28 * len(expected)} bytes, not {len(data)}")
+        base, candidate, height = struct.unpack(">qqq", data[:24])
+        entries = [data[start : start + 28] for start in range(24, len(data), 28)]
         if [entry[:20] for entry in entries] != expected:
             raise ScoresError("scores must name the sites of the round in ascending order")
         without: dict[str, int] = {}
@@ -78,7 +80,9 @@ class Scores:
             (without[to_checksum_address(entry[:20])],) = struct.unpack(">q", entry[20:])
         if any(abs(loss) > LOSS_LIMIT for loss in (base, candidate, *without.values())):
             raise ScoresError("a loss exceeds the limit of 2^62 nano")
-        return cls(base, candidate, without)
+        if height < 0:
+            raise ScoresError("a height is below 0")
+        return cls(base, candidate, without, height)
 
 
 def commitment(task_id: bytes, round_number: int, site: str, salt: bytes, scores_hash: bytes) -> bytes:
@@ -101,6 +105,14 @@ def weighted_quantile(values: Iterable[tuple[int, int]], share: Fraction) -> int
 def weighted_median(values: Iterable[tuple[int, int]]) -> int | None:
     """The lower weighted median of (value, weight): of two halves that disagree the smaller value decides."""
     return weighted_quantile(values, Fraction(1, 2))
+
+
+def height_of(scores: Mapping[str, Scores], stakes: Mapping[str, int]) -> int:
+    """The highest block that more than two thirds of these judges' stake have read the chain up to; 0 without scores.
+
+    No liars with less than two thirds of it move it beyond what somebody honest has seen.
+    """
+    return weighted_quantile(((s.height, stakes.get(site, 0)) for site, s in scores.items()), Fraction(1, 3)) or 0
 
 
 def is_improvement(scores: Mapping[str, Scores], stakes: Mapping[str, int], margin: Fraction) -> bool:

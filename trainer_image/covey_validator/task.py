@@ -7,10 +7,12 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
 from covey_api.base import ApiModel
+from covey_api.incentives import EnclaveSpec
 from covey_api.quantity import duration_seconds, ratio
 from covey_api.status import Reason
 from covey_api.task import CodecName, CompressionSpec, DgcSpec, Precision
@@ -25,8 +27,11 @@ from covey_exchange.seed import task_seed
 from eth_utils import keccak, to_checksum_address
 
 from covey_validator.errors import TaskFailed
+from covey_validator.incentives.attestation import AttestationInvalid, attested
 from covey_validator.incentives.book import Book
-from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, Rule
+from covey_validator.incentives.holdout import Commitment
+from covey_validator.incentives.sources import Auditor, AuditSets, Source
+from covey_validator.incentives.terms import NO_APPEALS, NO_DEADLINE, Rule
 from covey_validator.records import Bytes, Bytes32, Signers, Units
 from covey_validator.round_types import Setting
 from covey_validator.verdict import Ledger
@@ -107,6 +112,8 @@ class Task(ApiModel):
         if (published.auditor, published.appeal_window) != (auditor, incentives.appeal_window_seconds):
             text = "auditor and appeal window on chain are not those of the terms; do not take part in this task"
             raise TaskFailed(Reason.INVALID_SPEC, text, user_error=True)
+        if incentives.enclave is not None:
+            _require_attested(incentives.enclave, auditor)
         if not task.trainers or not task.validators:
             raise TaskFailed(
                 Reason.NOT_ENOUGH_MEMBERS,
@@ -170,13 +177,34 @@ class Task(ApiModel):
     def rule(self) -> Rule:
         """Parameters of the incentive rule."""
         terms = self.terms.incentives
-        appeals = APPEALS_AFTER_THE_END if terms.auditor else NO_APPEALS
-        return Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs, appeal_rounds=appeals)
+        usual = Rule(epoch_rounds=terms.epoch_rounds, shadow_epochs=terms.shadow_epochs)
+        if not self.has_evidence:
+            return replace(usual, appeal_rounds=NO_APPEALS)
+        # An auditor is a person: rounds pass meanwhile, and the contract's window bounds what is left after the last.
+        return replace(usual, appeal_rounds=NO_DEADLINE, answer_rounds=NO_DEADLINE) if terms.auditor else usual
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether anybody's word on a member's records counts."""
+        return self.evidence is not None
+
+    @property
+    def evidence(self) -> Source | None:
+        """Whose word on members' records counts."""
+        if self.audit_sets:
+            return AuditSets(self.audit_sets)
+        return Auditor() if self.terms.incentives.auditor else None
+
+    @property
+    def audit_sets(self) -> tuple[Commitment, ...]:
+        """Records that the Planner has committed to with the task."""
+        sets = self.terms.incentives.audit_sets or []
+        return tuple(Commitment(bytes.fromhex(each.root[2:]), each.records) for each in sets)
 
     def book(self) -> Book:
         """Everybody's account before the first round."""
         places = {site.address: site.place for site in self.sites}
-        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count)
+        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count, self.evidence)
 
     def setting(
         self,
@@ -206,6 +234,16 @@ class Task(ApiModel):
             codec=self.codec.digest,
             salt=salt,
         )
+
+
+def _require_attested(enclave: EnclaveSpec, auditor: str | None) -> None:
+    try:
+        key_of = attested(enclave)
+    except AttestationInvalid as error:
+        raise TaskFailed(Reason.INVALID_SPEC, f"{error}; do not take part in this task", user_error=True) from error
+    if key_of != auditor:
+        text = f"the enclave's certificates are of the key of {key_of}, the auditor is {auditor}"
+        raise TaskFailed(Reason.INVALID_SPEC, f"{text}; do not take part in this task", user_error=True)
 
 
 async def read_task(chain: Chain, task_id: bytes, site: str) -> Task:

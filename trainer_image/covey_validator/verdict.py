@@ -12,6 +12,7 @@ from covey_chain.types import RoundResult
 
 from covey_validator import scoring
 from covey_validator.incentives.book import Book
+from covey_validator.incentives.docket import Docket
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.scoring import Scores
@@ -62,6 +63,7 @@ def conclude(
     roots: tuple[bytes, bytes],
     gram: Gram | None = None,
     epoch: int = 0,
+    docket: Docket | None = None,
 ) -> Verdict:
     """Decide a round.
 
@@ -75,9 +77,10 @@ def conclude(
         roots: agreed values of updates and scores.
         gram: inner products of what the sites have made of the model, where an epoch ends with this round.
         epoch: whose signatures the result asks for; nothing else depends on it.
+        docket: appeals and verdicts that count, where an epoch ends with this round.
     """
     accepted = is_accepted(ledger, facts.scores)
-    book = ledger.book.after(round_number, facts, gram)
+    book = ledger.book.after(round_number, facts, gram, docket)
     result = RoundResult(
         task_id=task_id,
         round=round_number,

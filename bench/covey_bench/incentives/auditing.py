@@ -6,21 +6,20 @@ import hashlib
 from enum import StrEnum
 
 import numpy as np
-from covey_chain.signing import Domain, address_of
 from covey_validator.incentives import appeal as appeals
 from covey_validator.incentives.appeal import Stage
+from covey_validator.incentives.cases import Case, drawn_records, found_in, on_set, pack
+from covey_validator.incentives.docket import Deposition, Docket, Filed, Verdict
 from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.holdout import Holdout, draw
 from covey_validator.incentives.rule import State
-from covey_validator.incentives.sources import Auditor, AuditSet, Case, Source, drawn_records, found_in
+from covey_validator.incentives.sources import Auditor, AuditSets
 
 from covey_bench.incentives.data import Bag
 from covey_bench.incentives.federation import Federation
 
-_DOMAIN = Domain(31337, "0x" + "11" * 20)
-_AUDITOR_KEY = hashlib.sha256(b"auditor").digest()
-_AUDITOR = address_of(_AUDITOR_KEY)
+_JUDGE = "judge"
 _TASK = bytes(32)
 
 
@@ -59,30 +58,39 @@ class Audit:
         return state
 
     def findings(self, state: State) -> dict[str, tuple[Finding, ...]]:
-        """What the evidence says of all who have appealed, all epochs so far; checked as every site would."""
-        found = {}
-        rule, at = state.rule, len(self._federation.archive)
-        for site, case in self._cases.items():
-            if state.accounts[site].removed is None:
-                now = Case(case.task_id, site, at, case.commitment, case.beacon)
-                found[site] = self._source(state, now).findings(rule, now)
-        return found
-
-    def _source(self, state: State, case: Case) -> Source:
-        rule, size = state.rule, state.rule.epoch_rounds
-        epochs = range(case.round // size)
+        """What the evidence says of all who have appealed, all epochs so far; read as every site would."""
+        here = [site for site in self._cases if state.accounts[site].removed is None]
+        epoch = len(self._federation.archive) // state.rule.epoch_rounds
         if self._kind is Evidence.AUDIT_SET:
-            return max(
-                (self._audit_set(state, case, cohort) for cohort in range(len(self._cohorts))),
-                key=lambda each: sum(f.own - max(0, f.others) for f in each.findings(rule, case)),
-            )
-        bag, real = self._opened(state, case), self._is_real(case.member)
-        rounds = self._scored(bag)
-        found = tuple(
-            found_in(rule, e + 1, case.member, rounds[e * size : (e + 1) * size], {_AUDITOR: 1}) for e in epochs
-        )
-        found = tuple(Finding(f.epoch, real, f.loss, f.own, f.others) for f in found)
-        return Auditor.signed(_DOMAIN, case, found, _AUDITOR_KEY)
+            depositions = [each for site in here for each in self._measured(state, site, epoch)]
+            docket = Docket(1, depositions=tuple(depositions))
+            sets = AuditSets(tuple(holdout.commitment for holdout in self._cohorts))
+            return sets.heard(docket, epoch, state.active)
+        commitments = {site: self._cases[site].commitment for site in here}
+        filed = {site: Filed(1, self._cases[site].beacon) for site in here}
+        verdicts = tuple(self._verdict(state, site, epoch) for site in here) if epoch else ()
+        return Auditor().heard(Docket(1, commitments, filed, verdicts), epoch, state.active)
+
+    def _verdict(self, state: State, site: str, epoch: int) -> Verdict:
+        """An auditor's word, who sees the records that were drawn."""
+        case = self._cases[site]
+        findings = pack(case, self._found(state, site, self._opened(state, case), epoch))
+        return Verdict(1, site, epoch, self._is_real(site), findings)
+
+    def _measured(self, state: State, site: str, epoch: int) -> list[Deposition]:
+        """What the members say on every cohort's set: the same records and models, so the same losses."""
+        said = []
+        for bag, holdout in zip(self._federation.deal.audit, self._cohorts, strict=True):
+            case = on_set(_TASK, site, 0, holdout.commitment)
+            findings = pack(case, self._found(state, site, bag, epoch))
+            said += [Deposition(1, judge, site, epoch, findings) for judge in state.active if judge != site]
+        return said
+
+    def _found(self, state: State, site: str, bag: Bag, epochs: int) -> list[Finding]:
+        """What an archived round's models lose on a bag of records, with one judge."""
+        rule, rounds = state.rule, self._scored(bag)
+        size = rule.epoch_rounds
+        return [found_in(rule, e + 1, site, rounds[e * size : (e + 1) * size], {_JUDGE: 1}) for e in range(epochs)]
 
     def _opened(self, state: State, case: Case) -> Bag:
         """The drawn records, held to the commitment, read back from their canonical bytes."""
@@ -99,18 +107,9 @@ class Audit:
     def _scored(self, bag: Bag) -> list[RoundFacts]:
         """Every archived round on one bag of records, with the auditor as the only judge."""
         return [
-            RoundFacts(frozenset(models.without), self._federation.scores(models, [(_AUDITOR, bag)]))
+            RoundFacts(frozenset(models.without), self._federation.scores(models, [(_JUDGE, bag)]))
             for models in self._federation.archive
         ]
-
-    def _audit_set(self, state: State, case: Case, cohort: int) -> AuditSet:
-        """The set as the validators score it: the same records and models, so the same losses."""
-        bag, holdout = self._federation.deal.audit[cohort], self._cohorts[cohort]
-        rounds = self._scored(bag)
-        judges = frozenset(state.active) - {case.member}
-        scored = [RoundFacts(r.included, dict.fromkeys(judges, r.scores[_AUDITOR])) for r in rounds]
-        openings = tuple(holdout.open(range(holdout.commitment.records)))
-        return AuditSet(holdout.commitment, openings, tuple(scored), state.active)
 
 
 def _canonical(bag: Bag) -> list[bytes]:

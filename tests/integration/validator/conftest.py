@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from covey_api.terms import TaskTerms
 from covey_chain.anvil import Node, anvil
+from covey_consortium.convene import BeforeStart
 from covey_consortium.convene import convene as convene_task
 from eth_utils import keccak
 from validator_consortium import Consortium, Convene
@@ -38,14 +39,16 @@ async def convene(node: Node, tmp_path: Path) -> AsyncIterator[Convene]:
     """convene(members=3, rounds={...}, …) gives a started task; everything ends with the test."""
     opened: list[Consortium] = []
 
-    async def make(members: int = 3, **changes: dict[str, object]) -> Consortium:
+    async def make(
+        members: int = 3, before_start: BeforeStart | None = None, **changes: dict[str, object]
+    ) -> Consortium:
         merged = {
             key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value for key, value in TERMS.items()
         }
         merged["members"] = {"min": members, "max": members}
         terms = TaskTerms.model_validate(merged)
         sites = [Site(f"site-{i}", node.keys[i + 1], tmp_path / f"site-{i}", index=i) for i in range(members)]
-        chain, task_id = await convene_task(node, terms, sites, keccak(text=str(tmp_path)))
+        chain, task_id = await convene_task(node, terms, sites, keccak(text=str(tmp_path)), before_start)
         opened.append(Consortium(node, chain, task_id, sites))
         return opened[-1]
 

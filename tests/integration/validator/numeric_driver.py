@@ -45,10 +45,13 @@ class NumericDriver:
         nonsense_at: int | None = None,
         noise: bool = False,
         lies_for: str | None = None,
+        towards: Array | None = None,
     ) -> None:
-        """`noise` is sent instead of what was learnt; `lies_for` is the site that alone helps, whatever is true."""
+        """What the site's data teach is `towards`, or its own target; `noise` is sent instead of what was learnt;
+        `lies_for` is the site that alone helps, whatever is true.
+        """
         self._shared = shared
-        self._target = target(index)
+        self._target = target(index) if towards is None else towards
         self._initial = initial
         self._holdout = holdout
         self._seconds = seconds

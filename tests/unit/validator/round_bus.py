@@ -15,7 +15,9 @@ from covey_exchange.envelope import Message
 from covey_exchange.messages import Envelope
 from covey_validator import round as machine
 from covey_validator.incentives.book import Book
+from covey_validator.incentives.docket import Docket, Filed, Verdict
 from covey_validator.incentives.geometry import Gram
+from covey_validator.incentives.sources import Auditor
 from covey_validator.incentives.terms import Rule
 from covey_validator.round_types import (
     Absorb,
@@ -81,7 +83,7 @@ def setting(site: str, sites: list[str], **changes: object) -> Setting:
         "round": 1,
         "last": False,
         "site": site,
-        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3)),
+        "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3, Auditor())),
         "trainers": frozenset(sites),
         "validators": frozenset(sites),
         "min_updates": 2,
@@ -145,6 +147,10 @@ class Bus:
         self.heap: list[tuple[float, int, Callable[[], object]]] = []
         self.slots: dict[tuple[object, ...], Signable] = {}
         self.accused: list[Accuse] = []
+        filed = {s.site: Filed(self.random.randint(1, 20), bytes(32)) for s in settings}
+        self.chain = Docket(
+            20, filed=filed, verdicts=tuple(Verdict(f.block, s, 1, False, b"") for s, f in filed.items())
+        )
         self.sites = {s.site: Site(s, machine.resume(s, [])) for s in settings}
         self.crash_before_disk: Callable[[Site, Action], bool] = lambda _site, _action: False
         self.crash_after_disk: Callable[[Site, Action], bool] = lambda _site, _action: False
@@ -253,8 +259,9 @@ class Bus:
             case Merge(selected):
                 joined = site.setting.base + b"".join(digest for _, digest in sorted(selected.items()))
                 self.later(site, self.random.uniform(0, 2), Merged(hashlib.sha256(joined).digest()))
-            case Weigh(accepted):
-                self.later(site, self.random.uniform(0, 2), Weighed(gram(site.setting.ledger.stakes, accepted)))
+            case Weigh(accepted, height):
+                weighed = Weighed(gram(site.setting.ledger.stakes, accepted), self.chain.until(height))
+                self.later(site, self.random.uniform(0, 2), weighed)
             case Evaluate(sites):
                 self.later(site, self.random.uniform(0, 5), Evaluated(self.evaluate(site, sites)))
             case KeepScores(scores):
@@ -262,6 +269,8 @@ class Bus:
             case Accuse():
                 self.accused.append(action)
             case Certified():
+                books = [other.certified.verdict.book for other in self.sites.values() if other.certified]
+                assert all(book == action.verdict.book for book in books), "sites have other books"
                 assert site.certified is None or site.certified.verdict.result == action.verdict.result
                 site.certified = action
             case Fail():
@@ -276,7 +285,8 @@ class Bus:
         if name in self.abstain:
             return None
         losses = {label: self.losses(name, label, self.random) for label in ("base", "candidate", *sites)}
-        return Scores(losses["base"], losses["candidate"], {other: losses[other] for other in sites})
+        height = self.random.randint(0, self.chain.height)  # read at different times
+        return Scores(losses["base"], losses["candidate"], {other: losses[other] for other in sites}, height)
 
     def fetch(self, site: Site, digest: bytes, life: int) -> None:
         if not site.up or life != site.life or digest in site.updates:

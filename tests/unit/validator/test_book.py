@@ -10,7 +10,7 @@ from covey_validator.incentives.book import Book, no_less
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.members import Standing
-from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, Rule
+from covey_validator.incentives.terms import NO_APPEALS, NO_DEADLINE, Rule
 from covey_validator.scoring import NANO, Scores
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ def test_what_is_held_at_the_end_is_slashed_unless_an_appeal_may_still_come():
 
 
 def test_where_an_auditor_decides_nothing_is_burnt_before_its_word():
-    rule = replace(RULE, appeal_rounds=APPEALS_AFTER_THE_END)
+    rule = replace(RULE, appeal_rounds=NO_DEADLINE)
     books = play([facts({**HELPFUL, D: 9 * NANO // 10})] * 8, rule)
     assert all(book.penalties()[D].slashed == 0 for book in books[1:])
     end = books[-1].penalties()[D]

@@ -5,22 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from covey_chain import signing
 from covey_exchange import segments
 from covey_validator.incentives import appeal as appeals
 from covey_validator.incentives.appeal import Appeal, AppealError, Stage
+from covey_validator.incentives.cases import Case, EvidenceInvalid, drawn_records, found_in
 from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.holdout import Commitment, Holdout, OpeningInvalid, check, draw
-from covey_validator.incentives.sources import (
-    Auditor,
-    AuditSet,
-    Case,
-    EvidenceInvalid,
-    Source,
-    drawn_records,
-    found_in,
-)
 from covey_validator.incentives.terms import Rule
 from covey_validator.scoring import Scores
 from hypothesis import given, settings
@@ -29,8 +20,6 @@ from round_bus import addresses
 
 A, B, C = addresses(3)
 RULE = Rule(evidence_records=4)
-DOMAIN = signing.Domain(31337, "0x" + "11" * 20)
-KEY = b"\x07" * 32
 SECRET = b"\x09" * 32
 BEACON = b"\x0b" * 32
 RECORDS = [f"record {i}".encode() for i in range(20)]
@@ -155,70 +144,17 @@ def test_what_comes_too_late_or_twice_is_refused(events: list[appeals.Event]):
         went(*events)
 
 
-# --- sources --------------------------------------------------------------------------------------------------------
-
-FOUND = (Finding(1, True, 500, 20, 3), Finding(2, True, 400, 30, -2))
+# --- cases ----------------------------------------------------------------------------------------------------------
 
 
-def scored(base: int, without: dict[str, int], judges: list[str]) -> RoundFacts:
-    said = Scores(base, base, {site: base + gain for site, gain in without.items()})
-    return RoundFacts(frozenset(without), dict.fromkeys(judges, said))
-
-
-def audit_set(rounds: int = 10, records: list[bytes] = RECORDS) -> AuditSet:
-    holdout = Holdout(records, SECRET)
-    facts = tuple(scored(100, {A: 7, B: 2, C: 3}, [A, B, C]) for _ in range(rounds))
-    return AuditSet(HOLDOUT.commitment, tuple(holdout.open(range(len(records)))), facts, {A: 1, B: 1, C: 1})
-
-
-def test_an_auditor_sees_what_the_beacon_drew_and_signs_what_it_found():
+def test_an_auditor_sees_what_the_beacon_drew():
     drawn = draw(BEACON, A, HOLDOUT.commitment, RULE.evidence_records)
     assert drawn_records(RULE, CASE, HOLDOUT.open(drawn)) == [RECORDS[i] for i in drawn]
-    verdict: Source = Auditor.signed(DOMAIN, CASE, FOUND, KEY)
-    assert verdict.findings(RULE, CASE) == FOUND
 
 
 def test_an_auditor_is_not_shown_what_the_member_would_like_to_show():
     with pytest.raises(EvidenceInvalid, match="were drawn"):
         drawn_records(RULE, CASE, HOLDOUT.open([0, 1, 2, 3]))
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        replace(CASE, member=B),
-        replace(CASE, beacon=bytes(32)),
-        replace(CASE, task_id=b"\x01" * 32),
-        replace(CASE, commitment=Commitment(bytes(32), 20)),
-    ],
-)
-def test_a_verdict_is_worth_nothing_for_another_case(case: Case):
-    with pytest.raises(EvidenceInvalid):
-        Auditor.signed(DOMAIN, CASE, FOUND, KEY).findings(RULE, case)
-
-
-def test_numbers_that_the_auditor_did_not_sign_are_refused():
-    signed = Auditor.signed(DOMAIN, CASE, FOUND, KEY)
-    with pytest.raises(EvidenceInvalid, match="the auditor is"):
-        replace(signed, found=(FOUND[0], replace(FOUND[1], own=31))).findings(RULE, CASE)
-    with pytest.raises(EvidenceInvalid, match="r, s and v"):
-        replace(signed, signature=b"").findings(RULE, CASE)
-    with pytest.raises(EvidenceInvalid, match="the auditor is"):
-        replace(signed, address=B).findings(RULE, CASE)
-
-
-def test_a_verdict_covers_every_epoch():
-    with pytest.raises(EvidenceInvalid, match="every epoch"):
-        Auditor.signed(DOMAIN, CASE, FOUND[:1], KEY).findings(RULE, CASE)
-
-
-def test_the_audit_set_is_the_one_that_the_planner_committed_to():
-    found = audit_set().findings(RULE, CASE)
-    assert found == (Finding(1, True, 500, 35, 15), Finding(2, True, 500, 35, 15))
-    with pytest.raises(EvidenceInvalid, match="audit set"):
-        audit_set(records=[*RECORDS[:-1], b"better"]).findings(RULE, CASE)
-    with pytest.raises(EvidenceInvalid, match="scored until round 9"):
-        audit_set(rounds=9).findings(RULE, CASE)
 
 
 def test_a_member_does_not_judge_its_own_case():

@@ -22,6 +22,28 @@ A, B, C, D = addresses(4)
 losses = st.integers(-LOSS_LIMIT, LOSS_LIMIT)
 
 
+heights = st.dictionaries(st.sampled_from([A, B, C, D]), st.integers(0, 100), min_size=1)
+
+
+@given(heights, st.fixed_dictionaries({site: st.integers(1, 100) for site in (A, B, C, D)}))
+def test_more_than_two_thirds_of_the_judges_stake_have_read_the_agreed_block(
+    read: dict[str, int], stakes: dict[str, int]
+):
+    scores = {site: Scores(1, 1, {}, height) for site, height in read.items()}
+    agreed = scoring.height_of(scores, stakes)
+
+    def stake_at(height: int) -> int:
+        return sum(stakes[site] for site, seen in read.items() if seen >= height)
+
+    total = sum(stakes[site] for site in read)
+    assert 3 * stake_at(agreed) > 2 * total
+    assert 3 * stake_at(agreed + 1) <= 2 * total, "and no later one"
+
+
+def test_nobody_has_read_a_chain_without_judges():
+    assert scoring.height_of({}, {A: 1}) == 0
+
+
 @pytest.mark.parametrize(
     ("loss_sum", "examples", "nano"),
     [
@@ -95,7 +117,7 @@ def test_scores_survive_their_bytes(base: int, candidate: int, without: dict[str
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d + b"\0", lambda d: d[:16] + d[44:] + d[16:44]])
 def test_other_bytes_than_the_canonical_ones_are_no_scores(damage: object):
-    data = Scores(1, 2, {A: 3, B: 4}).encode()
+    data = Scores(1, 2, {A: 3, B: 4}, 5).encode()
     with pytest.raises(ScoresError):
         Scores.decode(damage(data), [A, B])  # type: ignore[operator]
 

@@ -10,6 +10,9 @@ import pytest
 from covey_chain.types import Role, TaskStatus
 from covey_exchange.codec import CodecSpec
 from covey_validator.errors import TaskFailed
+from covey_validator.incentives.holdout import Commitment
+from covey_validator.incentives.sources import AuditSets
+from covey_validator.incentives.terms import NO_DEADLINE
 from covey_validator.records import CertifiedRound, RecordInvalid, Reveal
 from covey_validator.round_types import Setting
 from covey_validator.settings import ValidatorSettings
@@ -46,6 +49,20 @@ def test_an_auditor_counts_only_if_chain_and_terms_name_the_same():
             Task.of(published(spec, **other), participants(), DOMAIN)
     with pytest.raises(TaskFailed, match="auditor"):
         Task.of(published(auditor=C, appeal_window=3600), participants(), DOMAIN)
+
+
+def test_an_audit_set_stands_for_an_auditor_and_not_beside_one():
+    enclave = {"measurement": "0x" + "00" * 32, "rootKey": "0x" + "00" * 32, "certificates": ["AA", "AA"]}
+    sets = [{"root": "0x" + "05" * 32, "records": 9}]
+    found = Task.of(published(terms(incentives={"auditSets": sets})), participants(), DOMAIN)
+    assert found.has_evidence
+    assert found.audit_sets == (Commitment(b"\x05" * 32, 9),)
+    assert found.book().evidence == AuditSets(found.audit_sets)
+    assert 0 < found.rule.appeal_rounds < NO_DEADLINE
+    with pytest.raises(ValueError, match="either auditor or auditSets"):
+        terms(incentives={"auditSets": sets, "auditor": C})
+    with pytest.raises(ValueError, match="give auditor, too"):
+        terms(incentives={"enclave": enclave})
 
 
 def test_a_task_survives_its_json():

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field, replace
 from covey_chain.penalties import encode
 from covey_chain.types import Penalty
 
+from covey_validator import scoring
 from covey_validator.incentives import rule as rules
+from covey_validator.incentives.appeal import Filed, Stage
+from covey_validator.incentives.docket import Docket
+from covey_validator.incentives.evidence import Finding
 from covey_validator.incentives.geometry import Gram
 from covey_validator.incentives.helping import RoundFacts
 from covey_validator.incentives.members import Account
 from covey_validator.incentives.rule import Decision, Settled, State
+from covey_validator.incentives.sources import Source
 from covey_validator.incentives.terms import Rule
 
 _CREDITED_AT_ONCE = 2  # one part in so many; the rest waits for the final direction
@@ -37,6 +42,8 @@ class Book:
         decisions: member -> what the newest epoch meant for it.
         settled: member -> what the task comes to, after the last round.
         touched: members that were ever penalised.
+        heard: block up to which appeals and verdicts have counted.
+        evidence: whose word counts on appeals; None for nobody's.
     """
 
     state: State
@@ -48,11 +55,22 @@ class Book:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     settled: Mapping[str, Settled] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
+    heard: int = 0
+    evidence: Source | None = None
 
     @classmethod
-    def open(cls, rule: Rule, stakes: Mapping[str, int], places: Mapping[str, int], bounty: int, rounds: int) -> Book:
+    def open(
+        cls,
+        rule: Rule,
+        stakes: Mapping[str, int],
+        places: Mapping[str, int],
+        bounty: int,
+        rounds: int,
+        evidence: Source | None = None,
+    ) -> Book:
         """Before the first round."""
-        return cls(State.start(rule, stakes), bounty, rounds, places, dict.fromkeys(stakes, 0))
+        credited = dict.fromkeys(stakes, 0)
+        return cls(State.start(rule, stakes), bounty, rounds, places, credited, evidence=evidence)
 
     @property
     def active(self) -> frozenset[str]:
@@ -68,7 +86,13 @@ class Book:
         """Whether an epoch, or the task, ends with this round: then `after` needs the inner products."""
         return round_number % self.state.rule.epoch_rounds == 0 or round_number == self.rounds
 
-    def after(self, round_number: int, facts: RoundFacts, gram: Gram | None = None) -> Book:
+    def hears(self, facts: RoundFacts) -> int:
+        """Block up to which what the chain says of appeals counts, if an epoch ends with this round."""
+        return max(self.heard, scoring.height_of(facts.scores, self.state.active))
+
+    def after(
+        self, round_number: int, facts: RoundFacts, gram: Gram | None = None, docket: Docket | None = None
+    ) -> Book:
         """Take in a certified round.
 
         Args:
@@ -76,6 +100,7 @@ class Book:
             facts: of this round.
             gram: inner products of all that the members have made of the model, this round included if it was
                 accepted; where `closes`.
+            docket: appeals and verdicts as of the block that `hears` names; where `closes`, and there is evidence.
 
         Raises:
             ValueError: no inner products where an epoch ends.
@@ -88,15 +113,25 @@ class Book:
         state, decisions = self.state, dict(self.decisions)
         # Of fewer rounds than an epoch has, noise says more than work: the rest of a task is paid for and not judged.
         if len(seen) == state.rule.epoch_rounds:
-            state, decisions = rules.close_epoch(state, seen, gram, {})
+            said = self._heard(docket)
+            state, decisions = rules.close_epoch(_filed(state, said, round_number), seen, gram, said)
         flagged = {site for site, account in state.accounts.items() if account.held or account.burnt}
         state = rules.after_round(state, round_number)
         settled = rules.settle(state, gram, self.bounty, round_number)
-        book = replace(self, state=state, epoch=(), decisions=decisions, touched=self.touched | flagged)
+        heard = self.heard if docket is None else docket.height
+        touched = self.touched | flagged
+        book = replace(self, state=state, epoch=(), decisions=decisions, touched=touched, heard=heard)
         wanted = {site: found.reward for site, found in settled.items()}
         if round_number == self.rounds:
             return replace(book, settled=settled, credited=no_less(self.bounty, wanted, self.credited))
         return replace(book, credited=self._credit(round_number, wanted, state.accounts))
+
+    def _heard(self, docket: Docket | None) -> dict[str, tuple[Finding, ...]]:
+        """Member -> evidence of the epochs that are over, the one included that ends now."""
+        if docket is None or self.evidence is None:
+            return {}
+        said = self.evidence.heard(docket, self.state.epoch + 1, self.state.active)
+        return {member: found for member, found in said.items() if member in self.state.accounts}
 
     def _credit(self, round_number: int, wanted: Mapping[str, int], accounts: Mapping[str, Account]) -> dict[str, int]:
         earned = {
@@ -126,6 +161,14 @@ class Book:
         if site in self.settled:
             return self.settled[site].reason
         return self.decisions[site].reason if site in self.decisions else ""
+
+
+def _filed(state: State, members: Iterable[str], round_number: int) -> State:
+    """With the appeals of those who have not appealed before."""
+    for member in members:
+        if state.accounts[member].appeal.stage is Stage.NONE:
+            state = state.with_appeal(member, Filed(round_number))
+    return state
 
 
 def no_less(pool: int, wanted: Mapping[str, int], floor: Mapping[str, int]) -> dict[str, int]:

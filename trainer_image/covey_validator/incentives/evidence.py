@@ -82,7 +82,8 @@ def weigh(rule: Rule, findings: Sequence[Finding], epochs: Sequence[Helped | Non
     Args:
         rule: parameters.
         findings: in any order; of one epoch only the first counts. One that is not authentic ends the claim, and so do
-            two epochs of copies: real records excuse unusual updates, not other members' updates.
+            two epochs of copies: real records excuse unusual updates, not other members' updates. In epochs without
+            one the member has gained nothing, and done the harm that it did.
         epochs: what the judges saw, from epoch 1; None for an epoch without an update.
     """
     claim = Claim()
@@ -93,6 +94,6 @@ def weigh(rule: Rule, findings: Sequence[Finding], epochs: Sequence[Helped | Non
     for finding in findings:
         by_epoch.setdefault(finding.epoch, finding)
     for epoch, seen in enumerate(epochs, start=1):
-        if seen is not None and epoch in by_epoch:
-            claim = claim.after(rule, by_epoch[epoch], seen)
+        if seen is not None:
+            claim = claim.after(rule, by_epoch.get(epoch, Finding(epoch, True, 0, 0, 0)), seen)
     return claim

@@ -5,7 +5,7 @@ from __future__ import annotations
 from covey_validator.incentives.appeal import Stage
 from covey_validator.incentives.evidence import Outcome
 from covey_validator.incentives.members import Account, Cause, Standing
-from covey_validator.incentives.terms import APPEALS_AFTER_THE_END, NO_APPEALS, PPB, PPM, Rule
+from covey_validator.incentives.terms import NO_APPEALS, NO_DEADLINE, PPB, PPM, Rule
 
 
 def of_epoch(rule: Rule, epoch: int, before: Account, after: Account, standing: Standing, cause: Cause) -> str:
@@ -31,7 +31,7 @@ def of_epoch(rule: Rule, epoch: int, before: Account, after: Account, standing: 
 def of_settlement(account: Account, influence_ppb: int, unique_ppb: int, slashed: int, pending: int) -> str:
     """What a task came to."""
     if pending:
-        if account.appeal.until is not None and account.appeal.until > APPEALS_AFTER_THE_END:
+        if account.appeal.until is not None and account.appeal.until > NO_DEADLINE:
             return f"{_share(pending, account)} of stake stays held: appeal on chain, or it is kept; an auditor decides"
         decided = f"until round {account.appeal.until}" if account.appeal.until is not None else "soon"
         return f"{_share(pending, account)} of stake stays held: an appeal is open or may be filed {decided}"
@@ -73,7 +73,7 @@ def _remedy(rule: Rule, account: Account) -> str:
         kept = "kept" if account.steps else "returned"
         return f"half of it comes back with every epoch in which it helps, what is left is {kept} at settlement"
     match account.appeal.stage:
-        case Stage.NONE if account.steps and rule.appeal_rounds == APPEALS_AFTER_THE_END:
+        case Stage.NONE if account.steps and rule.appeal_rounds == NO_DEADLINE:
             return "what is left at the end is kept unless this site appeals and the auditor finds its records real"
         case Stage.NONE if account.steps:
             return f"appeal until round {account.appeal.until}, or it is kept at settlement"
@@ -82,7 +82,7 @@ def _remedy(rule: Rule, account: Account) -> str:
         case Stage.OPEN:
             return "nothing is burnt while the appeal is open"
         case Stage.UPHELD if account.outcome is Outcome.NOTHING:
-            return "the records are real, but its updates do not serve them, so it is kept at settlement"
+            return "no verdict so far shows that its updates serve its records by more than they cost the others"
         case Stage.UPHELD:
             return "it is returned at settlement, less the audit's fee"
         case Stage.UNANSWERED:

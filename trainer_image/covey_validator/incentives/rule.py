@@ -110,12 +110,12 @@ def close_epoch(
         state,
         epoch=epoch,
         accounts={
-            site: account.seen(rule, seen.get(site), alignment.get(site)) if site in active else account
+            site: account.seen(rule, seen.get(site), alignment.get(site) if site in active else None)
             for site, account in state.accounts.items()
         },
     )
-    for site in sorted(findings.keys() & active.keys()):
-        state = state.with_findings(site, findings[site])
+    for site, account in state.accounts.items():
+        state = state.with_findings(site, findings.get(site, ()) or account.findings)
     accounts, decisions = dict(state.accounts), {}
     for site in active:
         accounts[site], decisions[site] = _close(rule, accounts[site], epoch)

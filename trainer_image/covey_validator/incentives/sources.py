@@ -1,172 +1,103 @@
-"""Where evidence comes from: an auditor who saw the records, or an audit set that the Planner committed to.
+"""Where evidence comes from: an auditor, an enclave in its place, or the members' figures on a Planner's audit sets.
 
-Both are one interface: a case goes in, findings come out, or `EvidenceInvalid`. Everybody can check signatures, Merkle
-roots and certified scores; that records are real is the word of the auditor, or of the Planner. A third kind, an
-attested enclave in the auditor's place, needs a verifier for its maker's quotes, and is not built.
+They are one interface: the docket goes in, findings come out. That records are real is the word of the auditor, of the
+enclave's code, whose key `attestation` has checked, or of the Planner; all else follows from what the chain says.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from covey_chain.signing import Domain, SignatureInvalid, recover, sign
-from covey_chain.types import AuditVerdict
-from eth_utils import keccak
-
+from covey_validator.incentives.cases import EvidenceInvalid, on_set, unpack
+from covey_validator.incentives.docket import Docket, Verdict
 from covey_validator.incentives.evidence import Finding
-from covey_validator.incentives.helping import RoundFacts
-from covey_validator.incentives.holdout import Commitment, Opening, OpeningInvalid, check, draw
-from covey_validator.incentives.terms import Rule
-from covey_validator.scoring import weighted_median, weighted_quantile
+from covey_validator.incentives.holdout import Commitment
+from covey_validator.scoring import weighted_median
 
-
-class EvidenceInvalid(ValueError):
-    """Evidence that its signatures, hashes or scores do not bear out; says what is wrong."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is asked.
-
-    Attributes:
-        task_id: 32 bytes.
-        member: whose appeal it is.
-        round: last round that the evidence covers.
-        commitment: what the member committed to when it joined.
-        beacon: public randomness of the round after the appeal, 32 bytes.
-    """
-
-    task_id: bytes
-    member: str
-    round: int
-    commitment: Commitment
-    beacon: bytes
+_MEASURED = ("loss", "own", "others")
 
 
 class Source(Protocol):
     """A kind of evidence."""
 
-    def findings(self, rule: Rule, case: Case) -> tuple[Finding, ...]:
-        """One finding an epoch, from the first; raises `EvidenceInvalid`."""
+    def heard(self, docket: Docket, epoch: int, stakes: Mapping[str, int]) -> dict[str, tuple[Finding, ...]]:
+        """Who has a case -> what is found of epochs up to one that is over; nothing while the evidence is silent.
+
+        Args:
+            docket: what the chain says.
+            epoch: the newest that is over; what is said about later ones does not count yet.
+            stakes: members that are not removed -> stake.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Auditor:
-    """An auditor of the consortium's choice saw the drawn records, and signed what it found.
+    """Its newest verdict on each appeal counts; the contract has checked that the signature is its own.
 
-    Attributes:
-        domain: EIP-712 domain.
-        address: the auditor's.
-        found: the findings that the verdict is about.
-        signature: 65 bytes.
+    A verdict counts that says "not real", or whose figures are of the records that were drawn from those that the
+    member had committed to.
     """
 
-    domain: Domain
-    address: str
-    found: tuple[Finding, ...]
-    signature: bytes
-
-    @classmethod
-    def signed(cls, domain: Domain, case: Case, found: tuple[Finding, ...], key: bytes) -> Auditor:
-        """The auditor's side: sign findings on records that `drawn_records` has let through."""
-        verdict = _verdict(case, found)
-        signature = sign(domain, verdict, key)
-        return cls(domain, recover(domain, verdict, signature), found, signature)
-
-    def findings(self, rule: Rule, case: Case) -> tuple[Finding, ...]:
+    def heard(self, docket: Docket, epoch: int, stakes: Mapping[str, int]) -> dict[str, tuple[Finding, ...]]:
         """See `Source`."""
+        found: dict[str, tuple[Finding, ...]] = dict.fromkeys(docket.filed, ())
+        for verdict in docket.verdicts:
+            if verdict.member in docket.filed and verdict.epoch <= epoch:
+                found[verdict.member] = self._said(docket, verdict) or found[verdict.member]
+        return found
+
+    @staticmethod
+    def _said(docket: Docket, verdict: Verdict) -> tuple[Finding, ...]:
+        if not verdict.authentic:
+            return (Finding(verdict.epoch, False, 0, 0, 0),)
+        case = docket.case(bytes(32), verdict.member, 0)
         try:
-            signer = recover(self.domain, _verdict(case, self.found), self.signature)
-        except SignatureInvalid as error:
-            raise EvidenceInvalid(f"the verdict on {case.member}: {error}") from error
-        if signer != self.address:
-            raise EvidenceInvalid(f"the verdict on {case.member} is signed by {signer}, the auditor is {self.address}")
-        if [finding.epoch for finding in self.found] != list(range(1, case.round // rule.epoch_rounds + 1)):
-            raise EvidenceInvalid(f"the verdict must cover every epoch until round {case.round}, once and in order")
-        return self.found
-
-
-def drawn_records(rule: Rule, case: Case, openings: Sequence[Opening]) -> list[bytes]:
-    """What the auditor gets to see: the records that the beacon drew, held to the commitment.
-
-    Raises:
-        EvidenceInvalid: others were opened.
-    """
-    drawn = draw(case.beacon, case.member, case.commitment, rule.evidence_records)
-    try:
-        return check(openings, drawn, case.commitment)
-    except OpeningInvalid as error:
-        raise EvidenceInvalid(str(error)) from error
+            return unpack(case, verdict.epoch, verdict.findings) if case is not None else ()
+        except EvidenceInvalid:
+            return ()
 
 
 @dataclass(frozen=True)
-class AuditSet:
-    """Records that the Planner committed to at publication, opened whole; validators score them like their holdouts.
-
-    The losses are then medians of certified scores, and the Planner's word that the records are real was given before
-    anybody trained.
+class AuditSets:
+    """What more than half of the others' stake has measured counts: medians by stake, of the set that suits a member.
 
     Attributes:
-        commitment: of the task's terms.
-        openings: of every record.
-        rounds: scores on the set, from round 1, agreed by certificate like those of the holdouts.
-        stakes: judge -> stake.
+        sets: to which the Planner has committed with the task.
     """
 
-    commitment: Commitment
-    openings: tuple[Opening, ...]
-    rounds: tuple[RoundFacts, ...]
-    stakes: Mapping[str, int]
+    sets: tuple[Commitment, ...]
 
-    def findings(self, rule: Rule, case: Case) -> tuple[Finding, ...]:
-        """See `Source`."""
-        try:
-            check(self.openings, range(self.commitment.records), self.commitment)
-        except OpeningInvalid as error:
-            raise EvidenceInvalid(f"the audit set: {error}") from error
-        if len(self.rounds) < case.round:
-            raise EvidenceInvalid(f"the audit set is scored until round {len(self.rounds)}, not {case.round}")
-        size = rule.epoch_rounds
-        return tuple(
-            found_in(rule, epoch + 1, case.member, self.rounds[epoch * size : (epoch + 1) * size], self.stakes)
-            for epoch in range(case.round // size)
-        )
+    def heard(self, docket: Docket, epoch: int, stakes: Mapping[str, int]) -> dict[str, tuple[Finding, ...]]:
+        """See `Source`; nobody has to appeal."""
+        found = {}
+        for member in sorted({each.member for each in docket.depositions}):
+            medians = [self._medians(docket, epoch, member, each, stakes) for each in self.sets]
+            spoken = [each for each in medians if each]
+            if spoken:
+                found[member] = max(spoken, key=lambda each: sum(f.own - max(0, f.others) for f in each))
+        return found
 
-
-def found_in(rule: Rule, epoch: int, member: str, rounds: Sequence[RoundFacts], stakes: Mapping[str, int]) -> Finding:
-    """A finding from losses on the records; an auditor is the only judge of its scores.
-
-    Args:
-        rule: parameters.
-        epoch: from 1.
-        member: whose appeal it is.
-        rounds: the epoch's, with scores on the records.
-        stakes: judge -> weight; the member itself has none.
-    """
-    loss, gains = 0, dict[str, int]()
-    for each in rounds:
-        if member not in each.included:
-            continue
-        judged = [(scores, stakes.get(judge, 0)) for judge, scores in each.scores.items() if judge != member]
-        base = abs(weighted_median((scores.base, weight) for scores, weight in judged) or 0)
-        loss += base
-        for site in each.included:
-            saved = weighted_median((scores.without[site] - scores.candidate, weight) for scores, weight in judged) or 0
-            gains[site] = gains.get(site, 0) + max(-base, min(base, saved))
-    others = weighted_quantile(((gain, 1) for site, gain in gains.items() if site != member), rule.yardstick_quantile)
-    return Finding(epoch, True, loss, gains.get(member, 0), others or 0)
-
-
-def _verdict(case: Case, found: Sequence[Finding]) -> AuditVerdict:
-    authentic = all(finding.authentic for finding in found)
-    return AuditVerdict(case.task_id, case.member, len(found), authentic, keccak(_packed(case, found)))
-
-
-def _packed(case: Case, found: Sequence[Finding]) -> bytes:
-    """What the verdict is about: the drawn records, by commitment and beacon, and the numbers of every epoch."""
-    numbers = b"".join(struct.pack(">Q?qqq", f.epoch, f.authentic, f.loss, f.own, f.others) for f in found)
-    return case.commitment.root + case.beacon + numbers
+    @staticmethod
+    def _medians(
+        docket: Docket, epoch: int, member: str, audit_set: Commitment, stakes: Mapping[str, int]
+    ) -> tuple[Finding, ...]:
+        case, said = on_set(bytes(32), member, 0, audit_set), dict[str, tuple[Finding, ...]]()
+        for each in docket.depositions:
+            if each.member == member and each.judge in stakes.keys() - {member} and each.epoch <= epoch:
+                with suppress(EvidenceInvalid):
+                    said[each.judge] = unpack(case, each.epoch, each.findings)
+        total = sum(stake for judge, stake in stakes.items() if judge != member)
+        found: list[Finding] = []
+        for number in range(epoch):
+            votes = [(of[number], stakes[judge]) for judge, of in said.items() if number < len(of)]
+            if 2 * sum(stake for _, stake in votes) <= total:
+                break
+            loss, own, others = (
+                weighted_median((getattr(f, name), stake) for f, stake in votes) or 0 for name in _MEASURED
+            )
+            found.append(Finding(number + 1, True, loss, own, others))
+        return tuple(found)

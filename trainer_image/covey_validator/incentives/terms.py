@@ -12,7 +12,7 @@ from fractions import Fraction
 PPM = 10**6
 PPB = 10**9
 NO_APPEALS = -1  # `Rule.appeal_rounds` of a consortium without evidence
-APPEALS_AFTER_THE_END = 2**31  # the same where an auditor decides when the rounds are over
+NO_DEADLINE = 2**31  # where an auditor decides, until some time after the last round
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Rule:
         audit_fee_ppm: of the stake; kept from what a successful appeal gives back.
         shadow_epochs: first epochs in which penalties are computed and shown, but nothing is held.
         appeal_rounds: rounds after a penalty in which it can be appealed against; `NO_APPEALS` for never,
-            `APPEALS_AFTER_THE_END` where nothing is decided before the last one.
-        answer_rounds: rounds for the member to open its records, and for the evidence to be judged.
+            `NO_DEADLINE` for any time.
+        answer_rounds: rounds for the member to open its records, and for the evidence to be judged; or `NO_DEADLINE`.
     """
 
     epoch_rounds: int = 5
