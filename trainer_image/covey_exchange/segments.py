@@ -38,8 +38,7 @@ def place(length: int, index: int) -> slice:
 
 def size(length: int, index: int) -> int:
     """Bytes of one segment."""
-    where = place(length, index)
-    return where.stop - where.start
+    return len(range(length)[place(length, index)])
 
 
 def split(payload: bytes | memoryview) -> Iterator[memoryview]:
