@@ -11,6 +11,7 @@ def ensure() -> None:
     foundry.ensure()
     place.ensure_tools()
     golang.kube()
+    golang.kube_oldest()
     golang.helm()
     golang.kubeconform()
     golang.geth()
