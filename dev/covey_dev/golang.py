@@ -26,6 +26,7 @@ COMPONENTS = (
 OLDEST_COMPONENTS = ("kube-apiserver", "kube-controller-manager")
 _SOURCE = paths.DEV / "kube"
 _OLDEST_SOURCE = paths.DEV / "kube-oldest"
+_PROMTOOL = paths.DEV / "promtool"
 _GO_REMEDY = "Install Go 1.26 or newer, and check that its module proxy can be reached (`go env GOPROXY`)."
 
 
@@ -62,6 +63,22 @@ def helm() -> Path:
 def kubeconform() -> Path:
     """Build (once) kubeconform, which checks manifests against JSON schemas; returns the program."""
     return _install("github.com/yannh/kubeconform/cmd/kubeconform", KUBECONFORM_VERSION, "")
+
+
+def promtool() -> Path:
+    """Build (once) Prometheus' tool that runs rules over series; returns the program.
+
+    From a module of its own, whose go.mod pins it: that of Prometheus has `replace` lines, which `go install` refuses.
+    """
+    package = "github.com/prometheus/prometheus/cmd/promtool"
+
+    def build(fresh: Path) -> None:
+        # The tag leaves out the discovery of targets in clouds, and with it their SDKs.
+        _go("build", "-ldflags=-s -w", "-tags=remove_all_sd", "-o", fresh / "promtool", package, directory=_PROMTOOL)
+
+    key = artifact.digest(_PROMTOOL)
+    what = "promtool from source"
+    return artifact.ensure(paths.tools() / f"promtool-{key[:12]}", key, what, build) / "promtool"
 
 
 def kind() -> Path:

@@ -14,6 +14,7 @@ def ensure() -> None:
     golang.kube_oldest()
     golang.helm()
     golang.kubeconform()
+    golang.promtool()
     golang.geth()
 
 

@@ -10,19 +10,23 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, AppsV1Api, CoordinationV1Api, CustomObjectsApi
+from kubernetes.aio.client import ApiClient, CustomObjectsApi
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from covey_operator.keys import utc_now
-from covey_operator.kinds import SUBNET, TASK, Object
+from covey_operator.kinds import SUBNET, TASK, Kind, Object
+from covey_operator.kube import NOT_FOUND, Kube
 from covey_operator.lease import LEASE_NAME, LEASE_SECONDS
+from covey_operator.metrics import Metrics
 from covey_operator.run import connect
 
+DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 _EVERY_SECONDS = 1.0
 
 
@@ -78,24 +82,22 @@ async def check(api: ApiClient, settings: CheckSettings) -> list[str]:
 
 
 async def _look(api: ApiClient, settings: CheckSettings) -> list[str]:
-    deployment = await AppsV1Api(api).read_namespaced_deployment(settings.deployment, settings.namespace)
-    try:
-        lease = await CoordinationV1Api(api).read_namespaced_lease(LEASE_NAME, settings.namespace)
-    except ApiException as error:
-        if error.status != 404:
-            raise
-        lease = None
-    try:
-        resources = (await CustomObjectsApi(api).get_api_resources(SUBNET.group, SUBNET.version)).resources
-    except ApiException as error:
-        if error.status != 404:
-            raise
-        resources = []
+    kube = Kube(api, Metrics(), "check")
+    deployment = await kube.get(DEPLOYMENT, settings.namespace, settings.deployment)
+    if deployment is None:
+        return [f"there is no Deployment {settings.namespace}/{settings.deployment}"]
+    lease = await kube.get(LEASE, settings.namespace, LEASE_NAME)
+    return problems(await _served(api), deployment, lease or {}, utc_now())
 
-    def plain(answer: Any) -> Object:  # noqa: ANN401 (the library's models)
-        return cast(Object, api.sanitize_for_serialization(answer) or {})
 
-    return problems([each.name for each in resources], plain(deployment), plain(lease), utc_now())
+async def _served(api: ApiClient) -> list[str]:
+    try:
+        listed = await CustomObjectsApi(api).get_api_resources(SUBNET.group, SUBNET.version)
+    except ApiException as error:
+        if error.status == NOT_FOUND:
+            return []
+        raise
+    return [resource.name for resource in listed.resources]
 
 
 async def _main(settings: CheckSettings) -> int:

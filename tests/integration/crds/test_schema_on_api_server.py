@@ -12,8 +12,9 @@ from covey_api.subnet import SubnetSpec
 from covey_api.task import TaskSpec
 from covey_dev.apiserver import ApiServer
 from covey_dev.errors import CommandError
+from minors import BOTH_ENDS
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, BOTH_ENDS]
 
 HERE = Path(__file__).parent
 ACCEPTED = sorted((HERE / "accepted").glob("*.yaml"))
