@@ -13,6 +13,7 @@ HELM_VERSION = "4.3.1"
 KUBECONFORM_VERSION = "0.8.0"
 KIND_VERSION = "0.33.0"
 GETH_VERSION = "1.16.7"
+MINISIGN_VERSION = "0.3.0"
 COMPONENTS = (
     "coredns",
     "etcd",
@@ -89,6 +90,11 @@ def kind() -> Path:
 def geth() -> Path:
     """Build (once) go-ethereum's node, a second implementation beside anvil; returns the program."""
     return _install("github.com/ethereum/go-ethereum/cmd/geth", GETH_VERSION, "")
+
+
+def minisign() -> Path:
+    """Build (once) minisign, which signs releases; returns the program."""
+    return _install("aead.dev/minisign/cmd/minisign", MINISIGN_VERSION, "")
 
 
 def _install(package: str, version: str, flags: str) -> Path:

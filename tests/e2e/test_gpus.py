@@ -1,6 +1,7 @@
 """Workers that ask for GPUs, on nodes that have some: an extended resource that a person advertises on the node.
 
-No GPU is behind it, so no round is played here; what is tested is where workers run and what is told of those that wait.
+No GPU is behind it, so no round is played: what is tested is where workers run, and what is told of those
+that wait.
 """
 
 from __future__ import annotations
