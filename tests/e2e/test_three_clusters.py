@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +86,6 @@ def test_doing_it_again_publishes_nothing(stage: Stage, ended: Ended) -> None:
     again = story.publish(stage, manifests.task(TASK_FILE.read_text(), stage.program))
     assert again == "0x" + ended.books.task.task_id.hex()
     assert stage.planner.get("ft", TASK) is not None
-
-
-def test_the_releases_own_test_passes(stage: Stage, ended: Ended, helm: Callable[..., str]) -> None:
-    told = helm(stage.planner, "test", "--logs", "--timeout=120s")
-    assert "the operator is ready and holds its Lease" in told
 
 
 def test_no_credential_of_one_cluster_works_at_another(stage: Stage) -> None:
