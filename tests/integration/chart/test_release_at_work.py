@@ -215,9 +215,20 @@ def test_what_was_deleted_after_the_operator_goes_when_it_is_installed_again(
         until(lambda: none_left(orphaned), "both are gone", 60, "")
 
 
+HEAD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "held", "labels": {"covey.dev/task": "minimal"}, "finalizers": ["covey.dev/report"]},
+    "spec": {"containers": [{"name": "ray-head", "image": "registry.example/covey/trainer"}]},
+}
+
+
 def test_what_was_deleted_after_the_operator_can_be_let_go_by_hand(orphaned: Installed):
+    orphaned.server.kubectl("create", f"--namespace={WARD}", "--filename=-", stdin=json.dumps(HEAD))
+    orphaned.server.kubectl("delete", "pod", "held", f"--namespace={WARD}", "--wait=false")
+    assert orphaned.get("pod", "held", WARD) is not None
     let_go(orphaned.server, WARD)
-    until(lambda: none_left(orphaned), "both are gone", 30, "")
+    until(lambda: none_left(orphaned) and orphaned.get("pod", "held", WARD) is None, "all are gone", 30, "")
 
 
 def test_the_page_removes_things_in_the_order_that_works():
