@@ -114,4 +114,4 @@ async def _main(settings: CheckSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(CheckSettings())))  # type: ignore[call-arg]
+    sys.exit(asyncio.run(_main(CheckSettings())))
