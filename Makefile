@@ -144,7 +144,7 @@ manifests: venv ## The chart as one file for kubectl (VALUES=values.yaml, with y
 
 .PHONY: release
 release: venv ## Chart, manifests, bills of materials, checksums, signature (KEY=minisign's secret key, VALUES): build/release
-	$(DEV) release --values $(VALUES) --key $(KEY) --out build/release
+	$(DEV) release --values $(VALUES) --key "$(or $(KEY),$(error make release needs KEY=FILE, the secret key of minisign))" --out build/release
 
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table

@@ -15,6 +15,7 @@ def ensure() -> None:
     golang.helm()
     golang.kubeconform()
     golang.promtool()
+    golang.minisign()
     golang.geth()
 
 

@@ -151,9 +151,13 @@ def test_the_operator_works_where_the_release_says(
 
 def test_helm_test_tells_whether_the_operator_is_at_work(install: Callable[[str], Installed]):
     release = install("namespaced")
-    account = [found for found in release.objects if "helm.sh/hook" in found["metadata"].get("annotations", {})]
-    hooks = [found for found in account if found["kind"] != "Pod"]
+    found = [each for each in release.objects if "helm.sh/hook" in each["metadata"].get("annotations", {})]
+    hooks = [each for each in found if each["kind"] != "Pod"]
     release.server.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(hooks))
+    # The namespace of the demo's members is restricted; the pod passes.
+    release.server.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
+    create = ["create", "--dry-run=server", "--validate=strict", "--filename=-"]
+    release.server.kubectl(*create, stdin=json.dumps(the(found, "Pod")))
 
     before = release.check(COVEY_CHECK_SECONDS="0")
     assert before.returncode == 1
@@ -169,6 +173,38 @@ def test_helm_test_tells_whether_the_operator_is_at_work(install: Callable[[str]
         during = release.check(COVEY_CHECK_SECONDS="60")
         assert during.returncode == 0, during.stderr
     release.server.kubectl("delete", "--filename=-", stdin=yaml.safe_dump_all(hooks))
+
+
+EARLIER = ROOT / "tests/e2e/releases/covey-0.1.0.tgz"
+
+
+def test_an_upgrade_from_the_earlier_release_and_the_way_back_keep_what_is_there(
+    server: ApiServer, helm: Helm, install: Callable[[str], Installed], subnets: Callable[[], None]
+):
+    def chart() -> str:
+        return server.kubectl(
+            "get", "deployment", RELEASE, f"-n{SYSTEM}", "--output=jsonpath={.metadata.labels.helm\\.sh/chart}"
+        )
+
+    def uids() -> str:
+        return server.kubectl("get", "subnets", "--all-namespaces", "--output=jsonpath={.items[*].metadata.uid}")
+
+    place = f"--namespace={SYSTEM}"
+    options = [place, "--create-namespace", f"--values={DEFAULT_VALUES}", *MODES["namespaced"]]
+    assert helm.run("install", RELEASE, EARLIER, *options, server=server).returncode == 0
+    assert chart() == EARLIER.stem
+    subnets()
+    before = uids()
+
+    done = helm.run("upgrade", RELEASE, CHART, place, "--reset-then-reuse-values", server=server)
+    assert done.returncode == 0, done.stderr
+    assert (chart() != EARLIER.stem, uids()) == (True, before)
+    values = yaml.safe_load(helm.run("get", "values", RELEASE, place, "--output=yaml", server=server).stdout)
+    assert values["watchNamespaces"] == [WARD]
+
+    done = helm.run("rollback", RELEASE, place, server=server)
+    assert done.returncode == 0, done.stderr
+    assert (chart(), uids()) == (EARLIER.stem, before)
 
 
 PAGE = (ROOT / "docs/how-to/remove.md").read_text()
