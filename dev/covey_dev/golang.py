@@ -50,7 +50,7 @@ def kube_oldest() -> Path:
         _build_kubernetes(fresh, _OLDEST_SOURCE, OLDEST_KUBERNETES_VERSION, OLDEST_COMPONENTS)
 
     key = artifact.digest(_OLDEST_SOURCE, OLDEST_KUBERNETES_VERSION, *OLDEST_COMPONENTS)
-    what = f"the API server of Kubernetes {OLDEST_KUBERNETES_VERSION} from source (first time: 4 to 5 minutes on 2 cores)"
+    what = f"the API server of Kubernetes {OLDEST_KUBERNETES_VERSION} from source (first time: 4 to 5 minutes)"
     return artifact.ensure(paths.tools() / f"kube-oldest-{key[:12]}", key, what, build)
 
 
