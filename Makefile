@@ -12,6 +12,7 @@ ROOTS := crds contracts operator trainer_image cli dev bench
 MEMBERS ?= 3
 SEEDS ?= 1
 FUZZ_SECONDS ?= 3600
+VALUES ?= charts/covey/ci/default-values.yaml
 
 .PHONY: help
 help: ## Show the targets
@@ -60,7 +61,7 @@ generate: contracts ## Regenerate everything that is generated and committed
 requirements: venv ## Resolve the requirement files anew
 	for extra in operator trainer dev; do .venv/bin/uv pip compile -q --python-version 3.11 --extra $$extra pyproject.toml \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements/$$extra.txt; done
-	for own in peers-flower peers-flare slither; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/$$own.in \
+	for own in peers-flower peers-flare sbom slither; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/$$own.in \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	  -o requirements/$$own.txt; done
 
@@ -136,6 +137,14 @@ bench-scale: venv ## A round of 3 to 1,024 members in virtual time; SCALE=--all:
 .PHONY: soak
 soak: venv ## Fresh schedules for the agreement on all cores (SECONDS=3600, or SEEDS=n schedules)
 	PYTHONPATH=dev $(PY) -m covey_schedules soak $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS),--seconds $(or $(SECONDS),3600))
+
+.PHONY: manifests
+manifests: venv ## The chart as one file for kubectl (VALUES=values.yaml, with your images): build/covey.yaml
+	$(DEV) manifests --values $(VALUES) --out build/covey.yaml
+
+.PHONY: release
+release: venv ## Chart, manifests, bills of materials, checksums, signature (KEY=minisign's secret key, VALUES): build/release
+	$(DEV) release --values $(VALUES) --key "$(or $(KEY),$(error make release needs KEY=FILE, the secret key of minisign))" --out build/release
 
 .PHONY: demo
 demo: tools ## Three institutions, three clusters (CLUSTER=kind: by kind), one model; ends with a table

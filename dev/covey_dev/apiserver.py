@@ -35,6 +35,7 @@ class ApiServer:
         directory: where its files go; without it a temporary directory, removed by `stop`.
         audit: write one JSON line per request to `audit_log`.
         outlives: whether it goes on when this process ends; otherwise it is killed with it, crash or not.
+        oldest: run the oldest Kubernetes that Covey supports instead of the newest; etcd and kubectl are the newest.
 
     Attributes:
         directory, kubeconfig, audit_log, ca_certificate, client_certificate, client_key: paths (the client is an
@@ -42,7 +43,9 @@ class ApiServer:
         server: URL, such as https://127.0.0.1:40123; known after `start`.
     """
 
-    def __init__(self, directory: Path | None = None, *, audit: bool = False, outlives: bool = False) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, audit: bool = False, outlives: bool = False, oldest: bool = False
+    ) -> None:
         self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="covey-apiserver-"))
         self.kubeconfig = self.directory / "kubeconfig"
@@ -53,6 +56,7 @@ class ApiServer:
         self.server = ""
         self._audit = audit
         self._outlives = outlives
+        self._oldest = oldest
 
     def __enter__(self) -> "ApiServer":
         try:
@@ -81,7 +85,8 @@ class ApiServer:
         """
         if self.running:
             raise AlreadyRunningError(f"an API server runs in {self.directory}", "Stop it first.")
-        binaries = golang.kube()
+        newest = golang.kube()
+        binaries = golang.kube_oldest() if self._oldest else newest
         port, etcd_port, etcd_peer_port, controllers_port = _free_ports(4)
         plane = ControlPlane(
             name="apiserver",
@@ -101,7 +106,7 @@ class ApiServer:
         controllers = self.directory / "controllers.kubeconfig"
         pki.write_kubeconfig(controllers, plane.name, plane.server, plane.certificates, "controllers")
         write_atomically(self.directory / "audit-policy.yaml", _AUDIT_POLICY)
-        self._spawn(binaries, plane.etcd())
+        self._spawn(newest, plane.etcd())
         self._spawn(binaries, plane.apiserver("127.0.0.1"))
         self._wait("/readyz")
         self._spawn(binaries, plane.controllers(controllers, controllers_port))

@@ -1,10 +1,11 @@
 """The command line: `python -m covey_dev`."""
 
 import os
+from pathlib import Path
 
 import click
 
-from covey_dev import apiserver, choice, golden, images, slither, status, teardown, tools
+from covey_dev import apiserver, choice, golden, images, release, slither, status, teardown, tools
 from covey_dev.errors import DevError
 from covey_dev.place import Site, Variant
 from covey_dev.progress import say
@@ -45,6 +46,31 @@ def tools_command(print_env: bool) -> None:
 def slither_command() -> None:
     """Analyse the contracts, and fail if anything is found."""
     slither.check()
+
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_values = click.option("--values", type=_file, required=True, help="Values of the chart, with your images.")
+
+
+@cli.command("manifests")
+@_values
+@click.option("--namespace", default=release.NAMESPACE, show_default=True, help="Of the operator.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
+def manifests_command(values: Path, namespace: str, out: Path) -> None:
+    """Write the chart as plain manifests for kubectl."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(release.manifests(values, namespace))
+    click.echo(out)
+
+
+@cli.command("release")
+@_values
+@click.option("--key", type=_file, required=True, help="minisign's secret key.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory to write to.")
+def release_command(values: Path, key: Path, out: Path) -> None:
+    """Make chart, manifests, bills of materials, checksums and their signature."""
+    for file in release.make(out, values, key):
+        click.echo(file)
 
 
 @cli.group("apiserver")

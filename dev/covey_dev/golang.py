@@ -1,15 +1,19 @@
-"""Programs built from Go modules: the `kube` binary of `dev/kube`, Helm, kubeconform, kind and geth."""
+"""Programs built from Go modules: Kubernetes (newest and oldest that Covey supports), Helm, promtool and others."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from covey_dev import artifact, paths
 from covey_dev.process import run
 
 KUBERNETES_VERSION = "1.36.3"
+# The oldest that the chart's kubeVersion lets in.
+OLDEST_KUBERNETES_VERSION = "1.30.14"
 HELM_VERSION = "4.3.1"
 KUBECONFORM_VERSION = "0.8.0"
 KIND_VERSION = "0.33.0"
 GETH_VERSION = "1.16.7"
+MINISIGN_VERSION = "0.3.0"
 COMPONENTS = (
     "coredns",
     "etcd",
@@ -20,15 +24,34 @@ COMPONENTS = (
     "kubectl",
     "kubelet",
 )
+OLDEST_COMPONENTS = ("kube-apiserver", "kube-controller-manager")
 _SOURCE = paths.DEV / "kube"
+_OLDEST_SOURCE = paths.DEV / "kube-oldest"
+_PROMTOOL = paths.DEV / "promtool"
 _GO_REMEDY = "Install Go 1.26 or newer, and check that its module proxy can be reached (`go env GOPROXY`)."
 
 
 def kube() -> Path:
     """Build (once) Kubernetes, etcd, CoreDNS and kubectl; the directory holds one link per component, and `pause`."""
+
+    def build(fresh: Path) -> None:
+        _build_kubernetes(fresh, _SOURCE, KUBERNETES_VERSION, COMPONENTS)
+        _go("build", "-ldflags=-s -w", "-o", fresh / "pause", "./pause", directory=_SOURCE)
+
     key = artifact.digest(_SOURCE, KUBERNETES_VERSION, *COMPONENTS)
     what = f"Kubernetes {KUBERNETES_VERSION} from source (first time: 5 to 8 minutes on 2 cores)"
-    return artifact.ensure(paths.tools() / f"kube-{key[:12]}", key, what, _build_kube)
+    return artifact.ensure(paths.tools() / f"kube-{key[:12]}", key, what, build)
+
+
+def kube_oldest() -> Path:
+    """Build (once) API server and controllers of the oldest supported Kubernetes; one link per component."""
+
+    def build(fresh: Path) -> None:
+        _build_kubernetes(fresh, _OLDEST_SOURCE, OLDEST_KUBERNETES_VERSION, OLDEST_COMPONENTS)
+
+    key = artifact.digest(_OLDEST_SOURCE, OLDEST_KUBERNETES_VERSION, *OLDEST_COMPONENTS)
+    what = f"the API server of Kubernetes {OLDEST_KUBERNETES_VERSION} from source (first time: 4 to 5 minutes)"
+    return artifact.ensure(paths.tools() / f"kube-oldest-{key[:12]}", key, what, build)
 
 
 def helm() -> Path:
@@ -43,6 +66,22 @@ def kubeconform() -> Path:
     return _install("github.com/yannh/kubeconform/cmd/kubeconform", KUBECONFORM_VERSION, "")
 
 
+def promtool() -> Path:
+    """Build (once) Prometheus' tool that runs rules over series; returns the program.
+
+    From a module of its own, whose go.mod pins it: that of Prometheus has `replace` lines, which `go install` refuses.
+    """
+    package = "github.com/prometheus/prometheus/cmd/promtool"
+
+    def build(fresh: Path) -> None:
+        # The tag leaves out the discovery of targets in clouds, and with it their SDKs.
+        _go("build", "-ldflags=-s -w", "-tags=remove_all_sd", "-o", fresh / "promtool", package, directory=_PROMTOOL)
+
+    key = artifact.digest(_PROMTOOL)
+    what = "promtool from source"
+    return artifact.ensure(paths.tools() / f"promtool-{key[:12]}", key, what, build) / "promtool"
+
+
 def kind() -> Path:
     """Build (once) kind, which pins its node image, and with it the version of Kubernetes, itself."""
     return _install("sigs.k8s.io/kind", KIND_VERSION, "")
@@ -51,6 +90,11 @@ def kind() -> Path:
 def geth() -> Path:
     """Build (once) go-ethereum's node, a second implementation beside anvil; returns the program."""
     return _install("github.com/ethereum/go-ethereum/cmd/geth", GETH_VERSION, "")
+
+
+def minisign() -> Path:
+    """Build (once) minisign, which signs releases; returns the program."""
+    return _install("aead.dev/minisign/cmd/minisign", MINISIGN_VERSION, "")
 
 
 def _install(package: str, version: str, flags: str) -> Path:
@@ -63,19 +107,18 @@ def _install(package: str, version: str, flags: str) -> Path:
     return artifact.ensure(paths.tools() / f"{name}-{version}", key, f"{name} {version} from source", build) / name
 
 
-def _build_kube(fresh: Path) -> None:
-    major, minor, _ = KUBERNETES_VERSION.split(".")
+def _build_kubernetes(fresh: Path, source: Path, version: str, components: Sequence[str]) -> None:
+    major, minor, _ = version.split(".")
     variables = {
-        "gitVersion": f"v{KUBERNETES_VERSION}",
+        "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "clean",
     }
     # Without a version kubectl and the scheduler refuse to talk to the server.
     stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in variables.items())
-    _go("build", f"-ldflags=-s -w {stamps}", "-o", fresh / "kube", ".", directory=_SOURCE)
-    _go("build", "-ldflags=-s -w", "-o", fresh / "pause", "./pause", directory=_SOURCE)
-    for component in COMPONENTS:
+    _go("build", f"-ldflags=-s -w {stamps}", "-o", fresh / "kube", ".", directory=source)
+    for component in components:
         (fresh / component).symlink_to("kube")
 
 

@@ -11,8 +11,11 @@ def ensure() -> None:
     foundry.ensure()
     place.ensure_tools()
     golang.kube()
+    golang.kube_oldest()
     golang.helm()
     golang.kubeconform()
+    golang.promtool()
+    golang.minisign()
     golang.geth()
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from covey_demo import machine, manifests, story
-from covey_demo.members import MEMBERS, PLANNER, TASK_FILE
+from covey_demo.cluster import Cluster
+from covey_demo.members import MEMBERS, PLANNER, SYSTEM_NAMESPACE, TASK_FILE
 from covey_demo.story import Stage
-from covey_dev import choice
+from covey_dev import choice, golang
+from covey_dev.process import run
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,16 @@ def make_task(stage: Stage) -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def planner(stage: Stage) -> Any:
     return stage.clusters[PLANNER.name]
+
+
+@pytest.fixture(scope="session")
+def helm() -> Callable[..., str]:
+    """Runs a command of Helm about the release in a member's cluster; returns what it prints."""
+
+    def run_helm(cluster: Cluster, command: str, *arguments: str | Path) -> str:
+        words = command.split()
+        return run(
+            golang.helm(), *words, "covey", *arguments, f"--namespace={SYSTEM_NAMESPACE}", env=cluster.environment
+        )
+
+    return run_helm

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from covey_chain.signing import Domain
 from covey_demo import ledger, outcome, progress, story
-from covey_demo.members import AUTOMATIC, MEMBERS, NAMESPACE, PLANNER, SYSTEM_NAMESPACE
+from covey_demo.cluster import Cluster
+from covey_demo.members import AUTOMATIC, CHART, MEMBERS, NAMESPACE, PLANNER, SYSTEM_NAMESPACE
 from covey_demo.story import Stage
 from covey_dev.process import until
 from witness import Witness
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
-ROUNDS = 150  # a quiet machine plays two or three in a second, and the tests before the lost head take a while
+ROUNDS = 250  # a quiet machine plays two or three in a second, and the tests before the lost head take a while
+EARLIER = Path(__file__).parent / "releases/covey-0.1.0.tgz"
 CHILDREN = "pods,services,configmaps,secrets,persistentvolumeclaims,networkpolicies"
 
 PROBE = """
@@ -47,7 +50,19 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(stage: Stage, make_task: Callable[..., dict[str, Any]]) -> Iterator[Running]:
+def earlier_release(stage: Stage, helm: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A member that has installed the release before this one, with the same values; its Subnet stays meanwhile."""
+    cluster = stage.clusters[AUTOMATIC.name]
+    values = tmp_path_factory.mktemp("release") / "values.yaml"
+    values.write_text(helm(cluster, "get values", "--output=yaml"))
+    helm(cluster, "uninstall", "--wait", "--timeout=120s")
+    assert cluster.objects("deployments", SYSTEM_NAMESPACE) == []
+    helm(cluster, "install", EARLIER, f"--values={values}", "--wait", "--timeout=180s")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def running(stage: Stage, make_task: Callable[..., dict[str, Any]], earlier_release: Cluster) -> Iterator[Running]:
     task = make_task("long")
     task["spec"]["rounds"] |= {"count": ROUNDS, "settleEvery": 30}
     task_id = story.publish(stage, task)
@@ -121,6 +136,43 @@ def test_a_worker_has_no_credential_of_the_cluster(stage: Stage, running: Runnin
     )
     assert tried.returncode != 0
     assert "No such file" in tried.stderr
+
+
+def lives(cluster: Cluster, task: str) -> dict[str, tuple[str, list[int]]]:
+    """Name of each pod of a task -> its uid, and how often its containers were started again."""
+    return {
+        found["metadata"]["name"]: (
+            found["metadata"]["uid"],
+            [state["restartCount"] for state in found["status"]["containerStatuses"]],
+        )
+        for found in cluster.objects("pods", selector=f"covey.dev/task={task}")
+    }
+
+
+def operator_pod(cluster: Cluster) -> tuple[str, str]:
+    """Uid of the operator's only pod, and the chart that it is of."""
+    (found,) = cluster.objects("pods", SYSTEM_NAMESPACE, "app.kubernetes.io/component=operator")
+    return found["metadata"]["uid"], found["metadata"]["labels"]["helm.sh/chart"]
+
+
+def test_an_upgrade_from_the_earlier_release_leaves_the_task_running(
+    stage: Stage, running: Running, earlier_release: Cluster, helm: Callable[..., str]
+) -> None:
+    cluster, task = earlier_release, running.names[AUTOMATIC.name]
+    operator, chart = operator_pod(cluster)
+    assert chart == EARLIER.stem
+    pods = lives(cluster, task)
+    assert len(pods) == 3, "a head and two workers"
+
+    helm(cluster, "upgrade", CHART, "--reset-then-reuse-values", "--wait", "--timeout=180s")
+    new_operator, chart = operator_pod(cluster)
+    assert new_operator != operator
+    assert chart == f"covey-{yaml.safe_load((CHART / 'Chart.yaml').read_text())['version']}" != EARLIER.stem
+    assert "is ready" in helm(cluster, "test", "--logs", "--timeout=120s")
+
+    reached = int(progress.status(cluster.get("ft", task))["round"])
+    story.await_task(stage, AUTOMATIC, running.task_id, lambda found: progress.status(found)["round"] > reached, 120)
+    assert lives(cluster, task) == pods, "the pods that ran before, and none was started again"
 
 
 def state_directory(stage: Stage, member: str, task: str) -> Path:

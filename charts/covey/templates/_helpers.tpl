@@ -41,7 +41,48 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Watched namespaces, as JSON. */}}
+{{/* Watched namespaces, as JSON; an empty list where all are. */}}
 {{- define "covey.watchNamespaces" -}}
+{{- if not .Values.watchAllNamespaces -}}
 {{- default (list .Release.Namespace) .Values.watchNamespaces | uniq | toJson -}}
+{{- else if .Values.watchNamespaces -}}
+{{- fail "watchAllNamespaces serves every namespace: leave watchNamespaces empty" -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/* What every container of the release is denied. */}}
+{{- define "covey.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "covey.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "covey.operatorImage" -}}
+{{- include "covey.image" (dict "image" .Values.image "value" "image" "version" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* Addresses and ports as one egress rule, or nothing. Argument: cidrs and ports. */}}
+{{- define "covey.egress" -}}
+{{- if .cidrs -}}
+- to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end -}}
 {{- end -}}

@@ -43,9 +43,10 @@ class Helm:
         command = [str(self.binary), *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
-    def render(self, *options: str | Path) -> list[Object]:
-        """Objects that the chart makes of some values."""
-        done = self.run("template", RELEASE, CHART, f"--namespace={SYSTEM}", *MONITORING, *options)
+    def render(self, *options: str | Path, tests: bool = False) -> list[Object]:
+        """Objects that the chart makes of some values; with `tests` also those of `helm test`."""
+        skip = [] if tests else ["--skip-tests"]
+        done = self.run("template", RELEASE, CHART, f"--namespace={SYSTEM}", *skip, *MONITORING, *options)
         assert done.returncode == 0, done.stderr
         return [found for found in yaml.safe_load_all(done.stdout) if found]
 

@@ -51,6 +51,8 @@ def test_lint_has_nothing_to_say(helm: Helm, values: Path):
         ("image.repo=other", "repo"),
         ("networkPolicy.chainCidr=10.0.0.1/32", "chainCidr"),
         ("podMonitor.enable=true", "enable"),
+        ("watchAllNamespace=true", "watchAllNamespace"),
+        ("prometheusRule.runbookBaseUrl=docs", "prometheusRule/runbookBaseUrl"),
         ("crds.kept=true", "kept"),
         ("logLevel=VERBOSE", "logLevel"),
         ("resyncSeconds=0", "resyncSeconds"),
@@ -134,6 +136,31 @@ def test_without_a_tag_the_images_are_of_the_chart_s_version(helm: Helm):
     assert environment(objects)["COVEY_TRAINER_IMAGE"] == f"registry.example/covey/trainer:{version}"
 
 
+def images(found: Any) -> set[str]:
+    """Every value of a key `image`, at any depth, and of the variable that names the image of tasks."""
+    if isinstance(found, list):
+        return set().union(*map(images, found))
+    if not isinstance(found, dict):
+        return set()
+    if found.get("name") == "COVEY_TRAINER_IMAGE":
+        return {found["value"]}
+    here = {found["image"]} if isinstance(found.get("image"), str) else set()
+    return here.union(*map(images, found.values()))
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_every_image_can_come_from_a_registry_of_ones_own(helm: Helm, values: Path):
+    own = "registry.hospital.example/mirror"
+    digest = f"sha256:{'a' * 64}"
+    options = [
+        option
+        for value in ("image", "trainerImage")
+        for option in (f"--set={value}.repository={own}/{value.lower()}", f"--set={value}.digest={digest}")
+    ]
+    found = images(helm.render(f"--values={values}", *options, tests=True))
+    assert found == {f"{own}/image@{digest}", f"{own}/trainerimage@{digest}"}
+
+
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_the_operator_understands_its_environment(helm: Helm, monkeypatch: pytest.MonkeyPatch, values: Path):
     variables = environment(helm.render(f"--values={values}"))
@@ -142,7 +169,8 @@ def test_the_operator_understands_its_environment(helm: Helm, monkeypatch: pytes
         monkeypatch.setenv(name, value)
     settings = Settings()  # type: ignore[call-arg]
     written = yaml.safe_load(values.read_text())
-    assert settings.watch_namespaces == tuple(written.get("watchNamespaces", ["covey-system"]))
+    default = [] if written.get("watchAllNamespaces") else ["covey-system"]
+    assert settings.watch_namespaces == tuple(written.get("watchNamespaces", default))
     assert settings.resync_seconds == written.get("resyncSeconds", DEFAULTS["resyncSeconds"])
     assert settings.trainer_image.startswith(written["trainerImage"]["repository"])
 
@@ -161,8 +189,18 @@ def test_a_second_replica_stands_by_and_has_a_budget(full: list[Object]):
     assert budget == {"maxUnavailable": 1, "selector": {"matchLabels": spec["selector"]["matchLabels"]}}
 
 
-def test_alerts_reach_prometheus_as_they_are_written(full: list[Object]):
-    assert the(full, "PrometheusRule")["spec"] == yaml.safe_load((CHART / "alerts" / "covey.yaml").read_text())
+def test_alerts_reach_prometheus_as_they_are_written(helm: Helm):
+    objects = helm.render(f"--values={FULL_VALUES}", "--set=prometheusRule.runbookBaseUrl=")
+    assert the(objects, "PrometheusRule")["spec"] == yaml.safe_load((CHART / "alerts" / "covey.yaml").read_text())
+
+
+def test_alerts_link_to_their_runbooks_where_these_have_an_address(full: list[Object]):
+    rules = [rule for group in the(full, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    assert len(rules) > 5
+    for rule in rules:
+        page = f"https://covey.example/docs/how-to/alerts.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == page
+        assert "runbook" not in rule["annotations"]
 
 
 @pytest.mark.parametrize(("values", "roles"), [(VALUES[0], 2), (VALUES[2], 0)], ids=["first", "second member"])
@@ -185,6 +223,52 @@ def test_nothing_is_granted_beyond_the_watched_namespaces(helm: Helm, full: list
     for role in of_kind(full, "Role"):
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(helm: Helm) -> list[Object]:
+    return helm.render(f"--values={CHART / 'ci' / 'whole-cluster-values.yaml'}")
+
+
+def test_for_all_namespaces_the_same_rules_hold_in_the_cluster(helm: Helm, whole_cluster: list[Object]):
+    role, binding = (
+        next(found for found in of_kind(whole_cluster, kind) if found["metadata"]["name"] == RELEASE)
+        for kind in ("ClusterRole", "ClusterRoleBinding")
+    )
+    namespaced = of_kind(helm.render(f"--values={DEFAULT_VALUES}"), "Role")
+    assert role["rules"] == next(found["rules"] for found in namespaced if found["metadata"]["name"] == RELEASE)
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": RELEASE}
+    assert [found["metadata"]["name"] for found in of_kind(whole_cluster, "Role")] == [f"{RELEASE}-leader"]
+    assert environment(whole_cluster)["COVEY_WATCH_NAMESPACES"] == ""
+
+
+def test_for_all_namespaces_head_pods_are_found_everywhere(whole_cluster: list[Object]):
+    rule = next(r for r in the(whole_cluster, "NetworkPolicy")["spec"]["egress"] if r["ports"][0]["port"] == 9464)
+    heads = {"matchLabels": {"covey.dev/component": "head"}}
+    assert rule["to"] == [{"namespaceSelector": {}, "podSelector": heads}]
+    _, validators = of_kind(whole_cluster, "PodMonitor")
+    assert validators["spec"]["namespaceSelector"] == {"any": True}
+
+
+def test_all_namespaces_and_a_list_of_them_exclude_each_other(helm: Helm):
+    options = ["--set=watchAllNamespaces=true", "--set=watchNamespaces={ward}"]
+    done = helm.run("template", RELEASE, CHART, f"--values={DEFAULT_VALUES}", *options)
+    assert done.returncode != 0
+    assert "leave watchNamespaces empty" in done.stderr
+
+
+def test_the_pod_of_helm_test_is_as_confined_as_the_operator(helm: Helm):
+    objects = helm.render(f"--values={DEFAULT_VALUES}", tests=True)
+    hooks = [found for found in objects if "helm.sh/hook" in found["metadata"].get("annotations", {})]
+    assert {found["metadata"]["annotations"]["helm.sh/hook"] for found in hooks} == {"test"}
+    pod, operator = the(hooks, "Pod")["spec"], the(objects, "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == operator["securityContext"]
+    (check,), (container,) = pod["containers"], operator["containers"]
+    assert (check["image"], check["securityContext"]) == (container["image"], container["securityContext"])
+    assert all(set(rule["verbs"]) == {"get"} and rule["resourceNames"] for rule in the(hooks, "Role")["rules"])
+    policy = the(hooks, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= the(hooks, "Pod")["metadata"]["labels"].items()
+    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [443, 6443]
 
 
 def test_the_operator_reaches_only_what_it_needs(helm: Helm, full: list[Object]):

@@ -19,11 +19,13 @@ from covey_operator.kinds import (
     annotations_of,
     name_of,
 )
+from minors import BOTH_ENDS
 from operator_pods import HEAD_IP, exists, gone, joined, running
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("operator")]
 
 
+@BOTH_ENDS
 async def test_a_task_is_published_mirrored_joined_and_started(cluster, two_sites):
     planner, other = two_sites
     cluster.apply(planner.task("wdbc"))

@@ -37,6 +37,14 @@ def test_every_alert_says_what_happened_and_what_to_do(rule: dict[str, Any]):
         assert (ROOT / page.rstrip(",;.").removesuffix(".md")).with_suffix(".md").exists()
 
 
+@pytest.mark.parametrize("rule", list(rules()))
+def test_every_alert_has_its_own_section_in_the_runbooks(rule: dict[str, Any]):
+    page, _, section = rule["annotations"]["runbook"].partition("#")
+    headings = [line.removeprefix("## ") for line in (ROOT / page).read_text().splitlines() if line.startswith("## ")]
+    assert section == rule["alert"].lower()
+    assert rule["alert"] in headings
+
+
 def test_alerts_have_names_of_their_own():
     names = [parameter.values[0]["alert"] for parameter in rules()]
     assert len(names) == len(set(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from covey_operator.plan.kuberay import ray_cluster
 from covey_operator.plan.pods import Site, cpu_number, head_pod, worker_pod
 
 
@@ -60,6 +61,22 @@ def test_the_programs_image_runs_in_workers_only(site, make):
     head, worker = both(site)
     assert {container["image"] for container in head["spec"]["containers"]} == {make.PODS.image}
     assert worker["spec"]["containers"][0]["image"] == make.IMAGE
+
+
+def images(found):
+    """Every value of a key `image`, at any depth."""
+    if isinstance(found, list):
+        return set().union(*map(images, found))
+    if not isinstance(found, dict):
+        return set()
+    here = {found["image"]} if isinstance(found.get("image"), str) else set()
+    return here.union(*map(images, found.values()))
+
+
+def test_no_pod_runs_an_image_that_nobody_named(site, make):
+    named = {make.PODS.image, make.IMAGE}
+    assert images(both(site)) == named
+    assert images(ray_cluster(site, "10.96.3.4", suspend=False)) == named
 
 
 def test_a_worker_gets_its_gpus_and_its_data_read_only(site):

@@ -1,0 +1,85 @@
+"""What is handed to others: chart, plain manifests, a bill of materials of each image, checksums and a signature."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from covey_dev import environments, golang, paths
+from covey_dev.errors import CommandError
+from covey_dev.process import run
+from covey_dev.progress import step
+
+CHART = paths.REPOSITORY / "charts/covey"
+NAMESPACE = "covey-system"
+IMAGES = ("operator", "trainer")
+CHECKSUMS = "SHA256SUMS"
+SIGNATURE = f"{CHECKSUMS}.minisig"
+_VALUES_REMEDY = "Read the message of Helm above, and correct the file of values."
+
+
+def version() -> str:
+    """Of the chart, and of the images that it names by default."""
+    found: dict[str, str] = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    return found["version"]
+
+
+def manifests(values: Path, namespace: str = NAMESPACE) -> str:
+    """The chart as plain YAML for `kubectl apply`: its namespace first, then everything but the pod of `helm test`."""
+    rendered = run(
+        golang.helm(), "template", "covey", CHART, f"--namespace={namespace}", f"--values={values}", "--skip-tests",
+        remedy=_VALUES_REMEDY,
+    )  # fmt: skip
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": namespace, "labels": restricted}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}) + rendered
+
+
+def bill_of_materials(image: str, target: Path) -> None:
+    """Write the Python packages of an image, as its requirement file pins them, as CycloneDX 1.6 JSON.
+
+    The base image and its Debian packages are not in it: who builds the image knows them.
+    """
+    tool = environments.ensure(paths.tools() / "sbom", "sbom") / "cyclonedx-py"
+    run(
+        tool, "requirements", paths.REPOSITORY / f"requirements/{image}.txt",
+        "--pyproject", paths.REPOSITORY / "pyproject.toml", "--mc-type", "application",
+        "--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible", "--output-file", target,
+    )  # fmt: skip
+
+
+def make(target: Path, values: Path, key: Path) -> list[Path]:
+    """Make a release in the directory `target`; returns its files, the signature last.
+
+    Args:
+        target: made when missing; files of the same names are replaced.
+        values: of the manifests; their images.
+        key: minisign's secret key; its password is asked for on the terminal.
+
+    Raises:
+        CommandError: a part failed, or the key cannot sign.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with step(f"release {version()} in {target}"):
+        run(golang.helm(), "package", CHART, f"--destination={target}")
+        made = [target / f"covey-{version()}.tgz", target / f"covey-{version()}.yaml"]
+        made[1].write_text(manifests(values))
+        for image in IMAGES:
+            made.append(target / f"{image}.cdx.json")
+            bill_of_materials(image, made[-1])
+        sums = target / CHECKSUMS
+        sums.write_text("".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in made))
+        signature = target / SIGNATURE
+        _sign(sums, key, signature)
+    return [*made, sums, signature]
+
+
+def _sign(file: Path, key: Path, signature: Path) -> None:
+    """With the terminal of this process, where minisign asks for the key's password."""
+    signed = subprocess.run([golang.minisign(), "-S", "-s", key, "-m", file, "-x", signature])
+    if signed.returncode != 0:
+        raise CommandError(
+            f"{key} does not sign",
+            "Make a key pair once: `minisign -G -s covey.key -p covey.pub`; keep covey.key away.",
+        )

@@ -1,0 +1,128 @@
+"""`make release` and `make manifests`: what others get, checked as they would check it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from covey_dev import golang, release
+from covey_dev.apiserver import ApiServer
+from covey_dev.errors import CommandError
+
+ROOT = Path(__file__).parents[3]
+VALUES = ROOT / "charts/covey/ci/default-values.yaml"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release and the key that people check it with."""
+
+    directory: Path
+    files: list[Path]
+    public_key: Path
+
+    def file(self, name: str) -> Path:
+        return self.directory / name
+
+
+def minisign(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([golang.minisign(), *arguments], capture_output=True, text=True, input="")
+
+
+def new_key(directory: Path) -> tuple[Path, Path]:
+    secret, public = directory / "covey.key", directory / "covey.pub"
+    made = minisign("-G", "-W", "-s", secret, "-p", public)
+    assert made.returncode == 0, made.stderr
+    return secret, public
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    directory = tmp_path_factory.mktemp("release")
+    secret, public = new_key(tmp_path_factory.mktemp("key"))
+    return Released(directory, release.make(directory, VALUES, secret), public)
+
+
+def test_nothing_else_is_in_it(released: Released):
+    version = yaml.safe_load((ROOT / "charts/covey/Chart.yaml").read_text())["version"]
+    names = [f"covey-{version}.tgz", f"covey-{version}.yaml", "operator.cdx.json", "trainer.cdx.json"]
+    assert [file.name for file in released.files] == [*names, "SHA256SUMS", "SHA256SUMS.minisig"]
+    assert set(released.directory.iterdir()) == set(released.files)
+
+
+def test_the_checksums_are_signed_and_right(released: Released):
+    checked = minisign("-V", "-p", released.public_key, "-m", released.file("SHA256SUMS"))
+    assert checked.returncode == 0, checked.stderr
+    summed = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=released.directory)
+    assert summed.returncode == 0
+    listed = {line.split()[1] for line in released.file("SHA256SUMS").read_text().splitlines()}
+    assert listed | {"SHA256SUMS", "SHA256SUMS.minisig"} == {file.name for file in released.files}
+
+
+def test_a_changed_byte_and_another_key_are_noticed(released: Released, tmp_path: Path):
+    changed = tmp_path / "SHA256SUMS"
+    changed.write_text(released.file("SHA256SUMS").read_text().replace("a", "b", 1))
+    signature = released.file("SHA256SUMS.minisig")
+    assert minisign("-V", "-p", released.public_key, "-m", changed, "-x", signature).returncode != 0
+    _, stranger = new_key(tmp_path)
+    assert minisign("-V", "-p", stranger, "-m", released.file("SHA256SUMS")).returncode != 0
+
+
+def test_a_key_that_is_none_is_refused(tmp_path: Path):
+    key = tmp_path / "key"
+    key.write_text("no key\n")
+    with pytest.raises(CommandError, match="does not sign"):
+        release.make(tmp_path / "out", VALUES, key)
+
+
+@pytest.mark.parametrize("image", release.IMAGES)
+def test_every_pinned_package_is_in_the_bill_of_materials(released: Released, image: str):
+    pinned = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", (ROOT / f"requirements/{image}.txt").read_text(), re.M)
+    found = json.loads(released.file(f"{image}.cdx.json").read_text())
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    assert len(pinned) > 20
+    assert {(part["name"], part["version"]) for part in found["components"]} == set(pinned)
+    assert all(part["purl"].startswith("pkg:pypi/") for part in found["components"])
+    assert all(part["externalReferences"][0]["hashes"] for part in found["components"])
+
+
+def test_the_packed_chart_is_the_chart(released: Released):
+    def rendered(chart: Path) -> str:
+        done = subprocess.run(
+            [golang.helm(), "template", "covey", chart, f"--values={VALUES}"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert rendered(released.files[0]) == rendered(release.CHART)
+
+
+@pytest.fixture(params=[False, True], ids=["newest", "oldest"])
+def empty_server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
+    """An API server of this test's own, at either end of the supported range."""
+    with ApiServer(oldest=request.param) as server:
+        yield server
+
+
+@pytest.mark.apiserver
+def test_the_manifests_install_covey(released: Released, empty_server: ApiServer):
+    manifests = released.files[1]
+    install = ["apply", "--server-side", f"--filename={manifests}"]
+    first = empty_server.kubectl(*install)
+    assert "deployment.apps/covey serverside-applied" in first
+    crds = ["crd/subnets.covey.dev", "crd/federatedtasks.covey.dev"]
+    empty_server.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    assert empty_server.kubectl("get", "subnets,federatedtasks", "--all-namespaces", "--output=name") == ""
+    # The API server takes the pod template too: the controller makes the pod, and Pod Security lets it.
+    pods = ["--namespace=covey-system", "--selector=app.kubernetes.io/component=operator", "--timeout=60s"]
+    empty_server.kubectl("wait", "--for=create", "pod", *pods)
+    before = empty_server.kubectl("get", "deployment", "covey", "--namespace=covey-system", "--output=yaml")
+    empty_server.kubectl(*install)
+    after = empty_server.kubectl("get", "deployment", "covey", "--namespace=covey-system", "--output=yaml")
+    assert [yaml.safe_load(text)["metadata"]["generation"] for text in (before, after)] == [1, 1]
