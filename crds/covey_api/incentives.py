@@ -28,7 +28,7 @@ class EnclaveSpec(ApiModel):
     ]
     root_key: Annotated[Hash, Field(description="SHA-256 of the SubjectPublicKeyInfo that the chain must end with.")]
     certificates: Annotated[
-        list[Annotated[str, Field(pattern=r"^[0-9A-Za-z+/]{1,5460}={0,2}$", max_length=5462)]],
+        list[Annotated[str, Field(pattern=r"^[0-9A-Za-z+/]+={0,2}$", max_length=5462)]],
         Field(min_length=2, max_length=4, description="X.509, DER in base64: the auditor's key first."),
     ]
 

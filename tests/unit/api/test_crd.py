@@ -1,5 +1,6 @@
 """The quality of the schemas: what an API reviewer would look for in every field."""
 
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
@@ -58,6 +59,14 @@ def test_every_value_has_limits(node: Node):
         case _:
             assert node["x-kubernetes-int-or-string"]
             assert "maxLength" in node
+
+
+@pytest.mark.parametrize("node", ALL)
+def test_patterns_are_such_as_the_api_server_takes(node: Node):
+    """RE2 repeats nothing more than 1,000 times, and has no assertions about what is around."""
+    pattern = node.get("pattern", "")
+    assert all(int(count) <= 1000 for count in re.findall(r"[{,](\d+)(?=[,}])", pattern))
+    assert not re.search(r"\(\?[=!<]", pattern)
 
 
 @pytest.mark.parametrize("node", ALL)
