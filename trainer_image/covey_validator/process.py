@@ -20,7 +20,7 @@ from covey_exchange.manifest import Manifest
 from covey_exchange.tls import TlsFiles
 from eth_utils import to_checksum_address
 
-from covey_validator import chainlink, fallback, output, service, status, task
+from covey_validator import allocator, chainlink, fallback, output, service, status, task
 from covey_validator.archive import Archive
 from covey_validator.attendance import Attendance
 from covey_validator.chainlink import ChainLink
@@ -175,6 +175,7 @@ class Validator:
     # --- task -------------------------------------------------------------------------------------------------------
 
     async def _train(self, node: Node, base: Base, link: ChainLink) -> dict[str, Any]:
+        allocator.leave_what_is_here()
         settler = Settler(link.connect, node)
         loop = RoundLoop(node, base, settler.certified)
         attendance = Attendance(link.connect, node, loop, self._settings.chain.confirmations)
