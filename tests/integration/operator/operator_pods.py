@@ -28,11 +28,11 @@ async def exists(cluster, kind, namespace, name):
     return await cluster.until(f"{kind.kind} {name}", lambda: cluster.get(kind, namespace, name))
 
 
-async def gone(cluster, kind, namespace, name):
+async def gone(cluster, kind, namespace, name, limit_seconds=30.0):
     async def check():
         return await cluster.get(kind, namespace, name) is None
 
-    await cluster.until(f"{kind.kind} {name} gone", check)
+    await cluster.until(f"{kind.kind} {name} gone", check, limit_seconds)
 
 
 def ended(messages, exit_code):

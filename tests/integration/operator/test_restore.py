@@ -9,6 +9,8 @@ from operator_pods import gone
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone"), BOTH_ENDS]
 
+COLLECTOR_SECONDS = 120.0  # the garbage collector looks for kinds that are new to it every half minute
+
 
 def lose(cluster, namespace):
     """As if the API server's store were lost: nobody is there to finish anything."""
@@ -49,7 +51,7 @@ async def test_a_member_comes_back_from_its_key_and_its_manifests(cluster, membe
         await cluster.until("stake and bounty are paid", paid)
     lose(cluster, namespace)
     for kind, name in ((SECRET, "wdbc-session"), (CONFIG_MAP, "wdbc-config")):
-        await gone(cluster, kind, namespace, name)
+        await gone(cluster, kind, namespace, name, COLLECTOR_SECONDS)
 
     site.prepare()
     cluster.apply(subnet, known(task, task_id))
