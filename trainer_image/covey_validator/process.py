@@ -28,6 +28,7 @@ from covey_validator.clerk import Clerk
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History
+from covey_validator.incentives.terms import warnings
 from covey_validator.loop import RoundLoop
 from covey_validator.node import Base, Node
 from covey_validator.progress import Progress
@@ -175,6 +176,8 @@ class Validator:
     # --- task -------------------------------------------------------------------------------------------------------
 
     async def _train(self, node: Node, base: Base, link: ChainLink) -> dict[str, Any]:
+        for warning in warnings(node.task.rule, node.task.terms.rounds.count):
+            _log.warning("%s", warning)
         allocator.leave_what_is_here()
         settler = Settler(link.connect, node)
         loop = RoundLoop(node, base, settler.certified)

@@ -32,6 +32,11 @@ def test_three_members_end_with_one_model_and_are_paid(tmp_path: Path) -> None:
     models = [load_file(path) for path in tmp_path.glob("seed-0/*/output/wdbc/model.safetensors")]
     assert len(models) == 3
     assert len({model_digest(model) for model in models}) == 1
+    logs = [path.read_text() for path in tmp_path.glob("seed-0/*/validator.log")]
+    assert len(logs) == 3
+    assert all("before about 7 epochs an honest minority is paid less" in log for log in logs), (
+        "a short task is warned of"
+    )
 
 
 def test_a_wrong_entrypoint_is_named_with_its_remedy(tmp_path: Path) -> None:
