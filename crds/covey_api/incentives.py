@@ -9,6 +9,9 @@ from pydantic import Field
 from covey_api.base import Address, ApiModel, AppealWindow, Hash, Rule
 from covey_api.quantity import duration_seconds
 
+PENALTY_STEPS = 6  # with the last of them a member is removed
+MINORITY_EPOCHS = 7  # measured: from here on an honest minority of one in ten is paid as much as the others
+
 
 class AuditSetSpec(ApiModel):
     """Records to which the Planner commits with the task, and which it opens to all when somebody is flagged."""
@@ -87,3 +90,20 @@ class IncentivesSpec(ApiModel):
     def appeal_window_seconds(self) -> int:
         """As the contract has it: 0 without an auditor."""
         return duration_seconds(self.appeal_window) if self.auditor else 0
+
+    def warnings(self, rounds: int) -> list[str]:
+        """What a Planner and the members should know about a task of so many rounds."""
+        epochs = rounds // self.epoch_rounds
+        task = f"{rounds} rounds are {epochs} epochs of {self.epoch_rounds}"
+        removal = PENALTY_STEPS + self.shadow_epochs
+        found = []
+        if epochs < MINORITY_EPOCHS:
+            found.append(
+                f"{task}: before about {MINORITY_EPOCHS} epochs an honest minority is paid less than the others. Give "
+                "the task more rounds, or tell members with unusual data."
+            )
+        if epochs < removal:
+            found.append(
+                f"{task}: a member that degrades the model loses stake, but cannot be removed before epoch {removal}."
+            )
+        return found

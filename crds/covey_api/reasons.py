@@ -221,8 +221,14 @@ NEEDS_A_PERSON = Chapter(
 )
 
 QUALITY = Chapter(
-    "What the incentive rule makes of a member",
+    "What the incentive rule makes of a task and of a member",
     {
+        Reason.SHORT_TASK: Explanation(
+            "The task is published and runs, but has few rounds for the incentive rule; the message says what that "
+            "means for an honest member with unusual data, and for one that degrades the model.",
+            "Nothing for this task, whose terms are on chain. For the next one: a larger `spec.rounds.count`, or a "
+            "smaller `spec.incentives.epochRounds`, which makes each judgement noisier.",
+        ),
         Reason.STAKE_HELD: Explanation(
             "In the last epochs the updates of this member helped the others' records less than those of a typical "
             "member; the message says by how much, and how much of the stake is held. Half of it comes back with every "

@@ -70,7 +70,8 @@ class Reason(StrEnum):
     KUBERAY_MISSING = "KubeRayMissing"
     ENDPOINT_PENDING = "EndpointPending"
     PEERS_UNREACHABLE = "PeersUnreachable"
-    # what the incentive rule makes of a member
+    # what the incentive rule makes of a task and of a member
+    SHORT_TASK = "ShortTask"
     STAKE_HELD = "StakeHeld"
     STAKE_SLASHED = "StakeSlashed"
     REMOVED_FOR_QUALITY = "RemovedForQuality"

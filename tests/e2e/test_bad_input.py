@@ -120,7 +120,7 @@ def test_a_task_that_is_deleted_before_it_starts_gives_its_bounty_back(
     stage: Stage, planner: Cluster, make_task: Make, apply: Callable[..., str]
 ) -> None:
     name = apply(make_task("taken-back"))
-    reason(planner, name, "Published", "AsExpected")
+    reason(planner, name, "Published", "ShortTask")
     task_id = bytes.fromhex(progress.status(planner.get("ft", "taken-back"))["taskId"][2:])
     planner.kubectl("delete", name, f"--namespace={NAMESPACE}", "--timeout=120s")
     books = asyncio.run(ledger.books(stage.state, task_id))

@@ -28,7 +28,6 @@ from covey_validator.clerk import Clerk
 from covey_validator.driver import DriverSession
 from covey_validator.errors import TaskFailed
 from covey_validator.history import History
-from covey_validator.incentives.terms import warnings
 from covey_validator.loop import RoundLoop
 from covey_validator.node import Base, Node
 from covey_validator.progress import Progress
@@ -176,7 +175,7 @@ class Validator:
     # --- task -------------------------------------------------------------------------------------------------------
 
     async def _train(self, node: Node, base: Base, link: ChainLink) -> dict[str, Any]:
-        for warning in warnings(node.task.rule, node.task.terms.rounds.count):
+        for warning in node.task.terms.incentives.warnings(node.task.terms.rounds.count):
             _log.warning("%s", warning)
         allocator.leave_what_is_here()
         settler = Settler(link.connect, node)

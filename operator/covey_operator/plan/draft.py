@@ -83,6 +83,13 @@ class TaskDraft:
         self.conditions.unknown(ACCEPTED, Reason.PENDING, "The task is not published.")
         self.message = message
 
+    def published(self) -> None:
+        """The task is on chain; who reads its terms should know what they mean for members and Planner."""
+        spec = self.task.spec
+        warnings = spec.incentives.warnings(spec.rounds.count) if spec is not None else []
+        reason = Reason.SHORT_TASK if warnings else Reason.AS_EXPECTED
+        self.conditions.true(PUBLISHED, reason, " ".join([f"The task is on chain as {self.task_id_hex}.", *warnings]))
+
     def show_chain(self, on_chain: TaskOnChain, own: Own) -> None:
         """What the chain says about the task: id, Planner, reward so far, our transactions."""
         published = on_chain.published

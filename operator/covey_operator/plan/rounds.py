@@ -30,7 +30,6 @@ from covey_operator.plan.settlement import say_settlement
 from covey_operator.plan.status import (
     ACCEPTED,
     CLUSTER_READY,
-    PUBLISHED,
     SETTLED,
     SUCCEEDED,
     TRAINING,
@@ -103,7 +102,7 @@ def remove_cluster(draft: TaskDraft, reason: Reason, message: str, keep_complete
 
 def ended(draft: TaskDraft, record: Record) -> TaskPlan:
     """The end is on record: say it, and keep nothing that costs anything."""
-    draft.conditions.true(PUBLISHED, Reason.AS_EXPECTED, f"The task is on chain as {draft.task_id_hex}.")
+    draft.published()
     if draft.seen.on_chain is not None and draft.seen.own is not None:
         draft.show_chain(draft.seen.on_chain, draft.seen.own)
     if record.progress is not None:

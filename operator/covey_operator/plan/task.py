@@ -65,7 +65,7 @@ def plan_task(task: Task, seen: TaskSeen) -> TaskPlan:
     if on_chain is None:
         return _unpublished(draft, task.spec, seen.own, seen.chain)
     draft.show_chain(on_chain, seen.own)
-    draft.conditions.true(PUBLISHED, Reason.AS_EXPECTED, f"The task is on chain as {draft.task_id_hex}.")
+    draft.published()
     match on_chain.published.status:
         case ChainStatus.OPEN:
             return _recruit(draft, task.spec, seen.own, seen.chain, on_chain)

@@ -38,7 +38,7 @@ async def test_a_member_comes_back_from_its_key_and_its_manifests(cluster, membe
         return {key: status[key] for key in ("address", "stake", "balance")}
 
     async def published():
-        await cluster.condition(TASK, namespace, "wdbc", "Published", "AsExpected", "True")
+        await cluster.condition(TASK, namespace, "wdbc", "Published", "ShortTask", "True")
         return (await cluster.get(TASK, namespace, "wdbc"))["status"]["taskId"]
 
     async def paid():

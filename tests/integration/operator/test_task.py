@@ -11,6 +11,7 @@ from covey_cli.cluster import Place
 from covey_operator.kinds import (
     CLAIM,
     CONFIG_MAP,
+    EVENT,
     NETWORK_POLICY,
     POD,
     SERVICE,
@@ -43,6 +44,14 @@ async def test_a_task_is_published_mirrored_joined_and_started(cluster, two_site
         return (await cluster.get(SUBNET, planner.namespace, "eu"))["status"]["balance"] == "8800"
 
     await cluster.until("the bounty has left the balance", paid)
+
+    async def warned():
+        said = [await cluster.kube.list_all(EVENT, site.namespace) for site in two_sites]
+        return all(
+            [event["type"] for event in events if event["reason"] == "ShortTask"] == ["Warning"] for events in said
+        )
+
+    await cluster.until("Planner and member are warned, once, of a task of four rounds", warned)
 
 
 async def test_children_have_the_promised_shapes(cluster, two_sites):

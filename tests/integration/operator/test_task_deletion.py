@@ -44,7 +44,7 @@ async def test_deletion_leaves_nothing_and_returns_the_bounty(cluster, member):
 async def test_a_task_deleted_with_its_subnet_returns_the_bounty_too(cluster, member, node, contracts):
     planner = await joined(cluster, member)
     cluster.apply(planner.task("wdbc"))
-    await cluster.condition(TASK, planner.namespace, "wdbc", "Published", "AsExpected", "True")
+    await cluster.condition(TASK, planner.namespace, "wdbc", "Published", "ShortTask", "True")
     task_id = (await cluster.get(TASK, planner.namespace, "wdbc"))["status"]["taskId"]
     cluster.server.kubectl("delete", "ft,sn", "--all", "-n", planner.namespace, "--timeout=60s")
     chain = await Chain.connect(node.url, node.chain_id, contracts.settlement)

@@ -104,6 +104,15 @@ def open_seen(make, *participants, **changes):
     return make.task_seen(make.consortium(task, **changes.pop("consortium", {})), **changes)
 
 
+@pytest.mark.parametrize(("rounds", "reason", "words"), [(34, "ShortTask", "7 epochs"), (35, "AsExpected", "")])
+def test_members_see_that_a_published_task_is_short(make, rounds, reason, words):
+    task = make.task(make.task_spec(rounds={"count": rounds}))
+    plan = plan_task(task, open_seen(make))
+    assert said(plan)["Published"] == ("True", reason)
+    published = next(condition for condition in plan.status.conditions if condition.type == "Published")
+    assert words in published.message
+
+
 def test_acceptance_goes_key_then_service_then_chain(make):
     plan = plan_task(make.task(), open_seen(make, children=make.children(session_address=None)))
     assert plan.action == model.MakeSession()

@@ -15,7 +15,7 @@ from covey_validator.incentives.geometry import Gram, Movement
 from covey_validator.incentives.helping import RoundFacts, helped
 from covey_validator.incentives.members import Standing
 from covey_validator.incentives.rule import Decision, State, after_round, close_epoch, settle, split
-from covey_validator.incentives.terms import PPB, PPM, Rule, warnings
+from covey_validator.incentives.terms import PPB, PPM, Rule
 from covey_validator.scoring import NANO, Scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,12 +145,6 @@ def test_a_penalty_says_why_and_what_to_do():
         "held 0.5 % of stake: in epoch 1 this site helped the median holdout 0.1 times as much as a typical site, "
         "limit 0.2; appeal until round 20, or it is kept at settlement"
     )
-
-
-def test_short_tasks_are_warned_of():
-    assert len(warnings(RULE, 25)) == 2
-    assert len(warnings(RULE, 30)) == 1
-    assert warnings(RULE, 35) == []
 
 
 # --- evidence -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The numbers of the incentive rule, and what a task must be told about them.
+"""The numbers of the incentive rule.
 
 Losses are whole billionths (nano-loss), ratios and shares of stake whole millionths (ppm), influence whole billionths
 (ppb), money the token's base units. Divisions round down. So every site computes the same, and so could a contract.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+
+from covey_api.incentives import PENALTY_STEPS
 
 PPM = 10**6
 PPB = 10**9
@@ -58,7 +60,7 @@ class Rule:
     yardstick_quantile: Fraction = Fraction(7, 10)
     first_penalty_ppm: int = 5_000
     growth: int = 2
-    steps: int = 6
+    steps: int = PENALTY_STEPS
     copy_ppm: int = 800_000
     evidence_records: int = 32
     underserved_ppm: int = 1_500_000
@@ -80,24 +82,3 @@ class Rule:
     def removal_ppm(self) -> int:
         """What all steps together cost, in ppm of the stake: 31.5 % as the parameters stand."""
         return sum(self.penalty_ppm(step) for step in range(self.steps))
-
-
-MINORITY_EPOCHS = 7  # measured: from here on an honest minority of one in ten is paid as much as the others
-
-
-def warnings(rule: Rule, rounds: int) -> list[str]:
-    """What a Planner and the members should know about a task of so many rounds."""
-    epochs = rounds // rule.epoch_rounds
-    task = f"{rounds} rounds are {epochs} epochs of {rule.epoch_rounds}"
-    removal = rule.steps + rule.shadow_epochs
-    found = []
-    if epochs < MINORITY_EPOCHS:
-        found.append(
-            f"{task}: before about {MINORITY_EPOCHS} epochs an honest minority is paid less than the others. Give the "
-            "task more rounds, or tell members with unusual data."
-        )
-    if epochs < removal:
-        found.append(
-            f"{task}: a member that degrades the model loses stake, but cannot be removed before epoch {removal}."
-        )
-    return found
