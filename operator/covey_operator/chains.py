@@ -31,6 +31,11 @@ class Chains:
         self._mirrors: dict[MirrorKey, tuple[Mirror, asyncio.Task[None]]] = {}
         self._wallets: dict[tuple[MirrorKey, Signer], Wallet] = {}
 
+    @property
+    def stalled_seconds(self) -> float:
+        """Of the mirror that has not moved for longest."""
+        return max((mirror.stalled_seconds for mirror, _ in self._mirrors.values()), default=0.0)
+
     def mirror(self, spec: ChainSpec) -> Mirror:
         """The mirror for a Subnet's chain; started at first use."""
         key = MirrorKey(spec.rpc_urls, spec.chain_id, spec.contract.lower(), spec.confirmations)

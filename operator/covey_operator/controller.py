@@ -24,18 +24,23 @@ UNAUTHORIZED: Final = 401
 
 
 class Pulse:
-    """Whether the operator makes progress: it lists its objects, and passes over those that are due begin and end.
+    """Whether the operator makes progress: it lists objects, looks at its chains, and begins and ends passes.
 
-    A chain that does not answer is no reason to start again; a worker that hangs is.
+    A chain that does not answer is no reason to start again; a worker or a look at the chain that hangs is.
     """
 
     def __init__(
-        self, resync_seconds: float, stalled_seconds: Callable[[], float], clock: Callable[[], float] = time.monotonic
+        self,
+        resync_seconds: float,
+        passes_stalled: Callable[[], float],
+        chains_stalled: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit_seconds = 3 * resync_seconds + 60
-        self._stalled_seconds = stalled_seconds
+        self._passes_stalled = passes_stalled
+        self._chains_stalled = chains_stalled
         self._clock = clock
-        self._last = clock()
+        self._last: float | None = None  # a standby lists nothing
         self.synced = False
         self.warm = False  # as a standby: the chains have been looked at
 
@@ -50,8 +55,9 @@ class Pulse:
 
     @property
     def alive(self) -> bool:
-        """Whether the last list and the last step of the queue are not too long ago."""
-        return max(self._clock() - self._last, self._stalled_seconds()) < self._limit_seconds
+        """Whether nothing that should move has stood still for too long."""
+        unlisted = self._clock() - self._last if self._last is not None else 0.0
+        return max(unlisted, self._passes_stalled(), self._chains_stalled()) < self._limit_seconds
 
 
 async def work(world: World, queue: WorkQueue[Key]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -86,11 +87,17 @@ class Mirror:
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._quick_until = 0.0
         self._stirred = asyncio.Event()
+        self._moved = time.monotonic()
 
     @property
     def idle(self) -> bool:
         """Whether nobody is woken by this mirror."""
         return not self._subscribers
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Since when nothing has come of looking at the chain, not even an error."""
+        return time.monotonic() - self._moved
 
     async def chain(self) -> Chain:
         """The connected chain.
@@ -164,6 +171,7 @@ class Mirror:
                     self._error = None
                 except ChainError as error:
                     self._failed(error)
+            self._moved = time.monotonic()
             if (self._error is not None) != failed_before:
                 self._wake_all(None)
             await self._rest()
@@ -298,6 +306,7 @@ class Mirror:
         over = published.status is TaskStatus.FINISHED and not (settlement and settlement.last)
         medians = await chain.settled_by_medians(task_id) if over else None
         decimals, symbol = await self.token(published.token)
+        self._moved = time.monotonic()  # a first look at thousands of tasks takes its time
         return TaskOnChain(published, participants, settlement, claimed, (), decimals, symbol, medians)
 
     @staticmethod
@@ -326,6 +335,7 @@ class Mirror:
         found: list[Event] = []
         for start in range(first, last + 1, EVENT_CHUNK_BLOCKS):
             found += await chain.events(start, min(last, start + EVENT_CHUNK_BLOCKS - 1))
+            self._moved = time.monotonic()
         return found
 
     async def _confirmed_block(self, chain: Chain) -> int:

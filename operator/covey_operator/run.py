@@ -86,7 +86,11 @@ async def run(
             queue.add_after(key, delay_seconds)
 
     metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
-    pulse = Pulse(settings.resync_seconds, lambda: queue.stalled_seconds)
+    pulse = Pulse(
+        settings.resync_seconds,
+        lambda: queue.stalled_seconds,
+        lambda: chains.stalled_seconds if chains is not None else 0.0,
+    )
     api, lease_api = await connect(), await connect()  # a renewal must not wait behind a thousand reads
     chains: Chains | None = None
     in_order = False

@@ -18,8 +18,7 @@ from covey_operator.metrics import Metrics
 async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[], bool]) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port (of interest when 0 was asked for).
 
-    A standby that waits for the Lease is alive, and ready once it could begin at once; a leader is so only while it
-    makes progress.
+    A standby is ready once it could begin at once, a leader once it has listed its objects and while it makes progress.
     """
     # With a thousand tasks a scrape takes a third of a second: passes go on meanwhile. Each thread keeps memory: one.
     scribe = ThreadPoolExecutor(1, "metrics")
@@ -29,7 +28,7 @@ async def serve(port: int, metrics: Metrics, pulse: Pulse, leading: Callable[[],
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer(not leading() or pulse.alive, "objects were not listed, or no pass ended, for too long")
+        return _answer(pulse.alive, "objects were not listed, a chain not looked at, or no pass ended, for too long")
 
     async def readyz(_: web.Request) -> web.Response:
         ready = pulse.synced and pulse.alive if leading() else pulse.warm

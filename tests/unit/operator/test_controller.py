@@ -17,7 +17,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 def test_health_follows_the_lists():
     now = 0.0
-    pulse = Pulse(100, lambda: 0.0, lambda: now)
+    pulse = Pulse(100, lambda: 0.0, lambda: 0.0, lambda: now)
     assert (pulse.alive, pulse.synced) == (True, False)
     pulse.beat()
     assert (pulse.alive, pulse.synced) == (True, True)
@@ -29,11 +29,20 @@ def test_health_follows_the_lists():
 
 def test_health_sees_workers_that_hang():
     stalled = 0.0
-    pulse = Pulse(100, lambda: stalled)
+    pulse = Pulse(100, lambda: stalled, lambda: 0.0)
     pulse.beat()
     assert pulse.alive
     stalled = 361.0
     assert not pulse.alive, "although objects are listed"
+
+
+def test_health_sees_a_look_at_the_chain_that_hangs():
+    now, stalled = 0.0, 0.0
+    pulse = Pulse(100, lambda: 0.0, lambda: stalled, lambda: now)
+    now = 361.0
+    assert pulse.alive, "a standby lists nothing"
+    stalled = 361.0
+    assert not pulse.alive, "but it follows the chains"
 
 
 async def test_a_queue_stalls_only_while_something_is_due_and_nothing_moves():
@@ -67,7 +76,7 @@ async def test_a_list_queues_what_has_no_appointment_and_lets_news_go_first():
     queue.add_after(known, 100)
     settings = SimpleNamespace(resync_seconds=100.0, watch_namespaces=())
     world = SimpleNamespace(kube=Listed("known", "lost"), settings=settings, metrics=Metrics())
-    pulse = Pulse(100, lambda: 0.0)
+    pulse = Pulse(100, lambda: 0.0, lambda: 0.0)
     running = asyncio.create_task(resync(world, queue, pulse))  # type: ignore[arg-type]
     assert await queue.get() == lost
     queue.done(lost)
