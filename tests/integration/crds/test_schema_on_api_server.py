@@ -52,6 +52,17 @@ def test_a_good_object_is_accepted_and_defaults_are_those_of_the_models(api_serv
     assert model.model_validate(stored(api_server, namespace, sample)["spec"]) == model.model_validate(written["spec"])
 
 
+@pytest.mark.parametrize("sample", ACCEPTED, ids=lambda path: path.stem)
+def test_what_the_models_write_is_accepted_and_loses_nothing(api_server, namespace, sample: Path):
+    first = stored(api_server, namespace, sample)
+    model = MODELS[first["kind"]].model_validate(first["spec"])
+    rewritten = {**first, "metadata": {"name": f"{first['metadata']['name'][:20]}-2"}, "spec": model.wire()}
+    create = ("--namespace", namespace, "create", "--filename=-", "--output=json")
+    again = json.loads(api_server.kubectl(*create, stdin=json.dumps(rewritten)))
+    assert again["spec"] == model.wire(), "no default, no pruning changes what the models say"
+    assert MODELS[first["kind"]].model_validate(again["spec"]) == model
+
+
 @pytest.mark.parametrize(
     ("sample", "path", "value"),
     [
