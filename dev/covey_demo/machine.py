@@ -58,7 +58,8 @@ def forget_clusters(place: Place) -> None:
 
 def clusters(place: Place, images: Images, members: Sequence[Member] = MEMBERS) -> dict[str, Cluster]:
     """Bring up one cluster for each member, all at once, with the images that it will run."""
-    sites = place.up([member.name for member in members])
+    oldest = [member.name for member in members if member.oldest_kubernetes]
+    sites = place.up([member.name for member in members], oldest)
     place.preload(sites, astuple(images))
     return {site.name: Cluster(site) for site in sites}
 

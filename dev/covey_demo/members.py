@@ -20,9 +20,11 @@ class Member:
 
     Attributes:
         name: of the institution and of its cluster.
+        oldest_kubernetes: whether its cluster runs the oldest Kubernetes that Covey supports, or the newest.
     """
 
     name: str
+    oldest_kubernetes: bool = False
 
     @property
     def values(self) -> Path:
@@ -35,5 +37,5 @@ class Member:
         return EXAMPLE / f"members/{self.name}.subnet.yaml"
 
 
-MEMBERS = (Member("st-mary"), Member("north-bay"), Member("lakeside"))
+MEMBERS = (Member("st-mary"), Member("north-bay"), Member("lakeside", oldest_kubernetes=True))
 PLANNER, AUTOMATIC, MANUAL = MEMBERS

@@ -113,9 +113,10 @@ def _each(names: tuple[str, ...]) -> list[str]:
 
 @cluster_group.command("up")
 @click.argument("names", nargs=-1, required=True)
-def cluster_up(names: tuple[str, ...]) -> None:
+@click.option("--oldest", is_flag=True, help="New ones run the oldest Kubernetes that Covey supports.")
+def cluster_up(names: tuple[str, ...], oldest: bool) -> None:
     """Bring clusters up, all at once."""
-    choice.chosen().up(list(dict.fromkeys(names)))
+    choice.chosen().up(list(dict.fromkeys(names)), names if oldest else ())
 
 
 @cluster_group.command("down")

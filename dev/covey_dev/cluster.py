@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from covey_dev.progress import step
 _RESERVED = ("anvil", "hosts", "kind", "registry")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,7}[a-z0-9])?")
 _LARGEST_INDEX = 9
+_OLDEST = "oldest-kubernetes"  # a file in the state of a cluster that runs it
 _READY_SECONDS = 180.0
 
 
 def known() -> list[Node]:
     """Clusters that have state, running or not, by address."""
-    found = [Node(file.parent.name, int(file.read_text())) for file in paths.state().glob("*/index")]
+    found = [
+        Node(file.parent.name, int(file.read_text()), oldest=(file.parent / _OLDEST).exists())
+        for file in paths.state().glob("*/index")
+    ]
     return sorted(found, key=lambda node: node.index)
 
 
@@ -44,13 +49,20 @@ def process(of: Node) -> Process | None:
     return Process.load(of.directory / "run/pid")
 
 
-def up(names: list[str]) -> list[Node]:
-    """Bring clusters up, all at once; returns when the DNS of each answers. One that runs already goes on."""
+def up(names: list[str], oldest: Collection[str] = ()) -> list[Node]:
+    """Bring clusters up, all at once; returns when the DNS of each answers. One that runs already goes on.
+
+    Args:
+        names: of the clusters.
+        oldest: those of them that run the oldest Kubernetes that Covey supports; one that exists stays as it is.
+    """
     if os.geteuid() != 0:
         raise UnsupportedError("clusters need namespaces, mounts and cgroups", "Run this as root (`sudo -E`).")
     packages.ensure()
     golang.kube()
-    nodes = [_allocate(name) for name in dict.fromkeys(names)]
+    nodes = [_allocate(name, name in oldest) for name in dict.fromkeys(names)]
+    if any(node_.oldest for node_ in nodes):
+        golang.kube_oldest()
     registry.up()
     pause = images.pause_archive()
     _write_hosts()
@@ -102,7 +114,7 @@ def remove_shared_directories() -> None:
             path.rmdir()
 
 
-def _allocate(name: str) -> Node:
+def _allocate(name: str, oldest: bool) -> Node:
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise DevError(f"{name!r} cannot name a cluster", "Use up to 9 lowercase letters, digits and hyphens.")
     with artifact.locked(paths.state() / "index"):
@@ -112,7 +124,9 @@ def _allocate(name: str) -> Node:
         free = set(range(1, _LARGEST_INDEX + 1)) - {node_.index for node_ in taken.values()}
         if not free:
             raise DevError("there are 9 clusters already", "Wipe one: `python -m covey_dev cluster wipe NAME`.")
-        new = Node(name, min(free))
+        new = Node(name, min(free), oldest)
+        if oldest:
+            artifact.write_atomically(new.directory / _OLDEST, "")
         artifact.write_atomically(new.directory / "index", str(new.index))
         return new
 
@@ -193,7 +207,8 @@ def _wait_until_ready(of: Node, pause: Path) -> None:
 
 def summary(of: Node) -> dict[str, str]:
     """One row of the status table."""
-    row = {"name": of.name, "address": of.address, "state": "stopped", "pods": "", "volumes": ""}
+    version = golang.OLDEST_KUBERNETES_VERSION if of.oldest else golang.KUBERNETES_VERSION
+    row = {"name": of.name, "kubernetes": version, "address": of.address, "state": "stopped", "pods": "", "volumes": ""}
     if process(of) is None:
         return row
     pods = json.loads(kubectl(of, "get", "pods", "--all-namespaces", "--output=json"))["items"]

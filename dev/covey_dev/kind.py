@@ -7,7 +7,7 @@ Docker's to give and are read from it. kind brings a network plug-in that enforc
 import ipaddress
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,8 +83,8 @@ class Kind:
             Shared("chain", chain.address if chain else "", bool(chain and chain.running and chain.answers)),
         ]
 
-    def up(self, names: Sequence[str]) -> list[Site]:
-        """Creates the clusters, or starts their nodes again."""
+    def up(self, names: Sequence[str], oldest: Collection[str] = ()) -> list[Site]:
+        """Creates the clusters, or starts their nodes again; all are of the version that this kind has."""
         self.registry_up()
         with ThreadPoolExecutor(len(names)) as pool:
             return list(pool.map(_up, names))

@@ -30,10 +30,12 @@ class Node:
     Attributes:
         name: of the cluster and of its node.
         index: 1 to 9, the last digit of its address.
+        oldest: whether it runs the oldest Kubernetes that Covey supports, instead of the newest.
     """
 
     name: str
     index: int
+    oldest: bool = False
 
     @property
     def address(self) -> str:
@@ -117,7 +119,7 @@ class Node:
             "shared": [str(hosts_directory())],
             "address": f"{self.address}/{network.PREFIX_LENGTH}",
             "gateway": network.HOST,
-            "binaries": str(golang.kube()),
+            "binaries": f"{golang.kube_oldest()}:{golang.kube()}" if self.oldest else str(golang.kube()),
             "apiserver": f"https://127.0.0.1:{plane.port}",
             "authority": str(plane.certificates / "ca.crt"),
             "programs": [
@@ -186,7 +188,7 @@ disabled_plugins = [
             "healthzBindAddress": "127.0.0.1",
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": cgroups.name(self.name),
-            "failCgroupV1": False,
+            **({} if self.oldest else {"failCgroupV1": False}),
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
             "containerRuntimeEndpoint": f"unix://{self.containerd_socket}",
@@ -215,6 +217,7 @@ disabled_plugins = [
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
+            "featureGates": {"NFTablesProxyMode": True} if self.oldest else {},  # stable since 1.33
             "clusterCIDR": POD_RANGE,
             "hostnameOverride": self.name,
             "clientConnection": {"kubeconfig": str(self._conf("proxy.kubeconfig"))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -93,8 +93,13 @@ class Place(Protocol):
     def shared(self) -> list[Shared]:
         """Registry and chain, as they are."""
 
-    def up(self, names: Sequence[str]) -> list[Site]:
-        """Bring clusters up, all at once, and return when they work. One that runs already goes on."""
+    def up(self, names: Sequence[str], oldest: Collection[str] = ()) -> list[Site]:
+        """Bring clusters up, all at once, and return when they work. One that runs already goes on.
+
+        Args:
+            names: of the clusters.
+            oldest: those that run the oldest Kubernetes that Covey supports, where there is a choice.
+        """
 
     def preload(self, sites: Sequence[Site], references: Sequence[str]) -> None:
         """See that running clusters have images before a task's deadlines run: the trainer's has gigabytes."""
@@ -109,7 +114,7 @@ class Place(Protocol):
         """The clusters that exist, running or not."""
 
     def rows(self) -> list[dict[str, str]]:
-        """The clusters for people: name, address, state, pods, volumes."""
+        """The clusters for people: name, version of Kubernetes, address, state, pods, volumes."""
 
     def enter(self, name: str) -> list[str]:
         """The start of a command line that runs the rest of it on a cluster's node."""

@@ -1,6 +1,6 @@
 """Clusters in sandboxes of Linux namespaces, on a bridge of their own: the place that needs no Docker."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from covey_dev import anvil, cgroups, cluster, golden, images, network, packages, paths, registry
 from covey_dev.nodeconfig import Node
@@ -49,9 +49,9 @@ class Sandbox:
         services = {"registry": registry.SERVICE, "chain": anvil.SERVICE}
         return [Shared(name, each.address, each.running and each.answers) for name, each in services.items()]
 
-    def up(self, names: Sequence[str]) -> list[Site]:
+    def up(self, names: Sequence[str], oldest: Collection[str] = ()) -> list[Site]:
         """See `cluster.up`."""
-        return [site(node) for node in cluster.up(list(names))]
+        return [site(node) for node in cluster.up(list(names), oldest)]
 
     def preload(self, sites: Sequence[Site], references: Sequence[str]) -> None:
         """They started from the golden store, which has them."""

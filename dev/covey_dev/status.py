@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from covey_dev import choice, golden, network
 from covey_dev.place import Place
 
-_COLUMNS = ("name", "address", "state", "pods", "volumes")
+_COLUMNS = ("name", "kubernetes", "address", "state", "pods", "volumes")
 
 
 def clusters(place: Place) -> str:

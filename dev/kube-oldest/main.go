@@ -1,5 +1,4 @@
-// Command kube is the API server and the controllers of the oldest supported Kubernetes in one program; the name it is
-// called by chooses.
+// Command kube is the components of the oldest supported Kubernetes in one program; the name it is called by chooses.
 package main
 
 import (
@@ -11,6 +10,9 @@ import (
 	"k8s.io/component-base/cli"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
 	// Metrics of the components and their JSON log format register themselves.
 	_ "k8s.io/component-base/logs/json/register"
@@ -21,6 +23,9 @@ import (
 var kubernetes = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubelet":                 kubelet.NewKubeletCommand,
 }
 
 func main() {

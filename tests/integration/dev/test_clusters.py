@@ -1,4 +1,4 @@
-"""The promises of the local clusters, on two real ones (run as root, with the marker `cluster`)."""
+"""The promises of the local clusters, on two real ones of two Kubernetes (run as root, with the marker `cluster`)."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
-from covey_dev import cluster, images, network, paths, registry, teardown
+from covey_dev import cluster, golang, images, network, paths, registry, teardown
 from covey_dev.nodeconfig import Node
 from covey_dev.sandbox import Sandbox
 
@@ -45,7 +45,7 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def sites(image: str) -> Iterator[list[Node]]:
-    nodes = cluster.up(["probe-a", "probe-b"])
+    nodes = cluster.up(["probe-a", "probe-b"], oldest=["probe-b"])
     try:
         for node in nodes:
             apply(node, namespace(NAMESPACE))
@@ -149,6 +149,15 @@ def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 DENY_ALL = policy("deny-all", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+
+
+def test_old_and_new_kubernetes_stand_side_by_side(sites: list[Node]) -> None:
+    told = [
+        cluster.kubectl(node, "get", "node", node.name, "-o=jsonpath={.status.nodeInfo.kubeletVersion}")
+        for node in sites
+    ]
+    servers = [json.loads(cluster.kubectl(node, "version", "-o=json"))["serverVersion"]["gitVersion"] for node in sites]
+    assert told == servers == [f"v{golang.KUBERNETES_VERSION}", f"v{golang.OLDEST_KUBERNETES_VERSION}"]
 
 
 def test_a_restricted_pod_reaches_names_neighbours_and_the_host(site: Node) -> None:
