@@ -29,7 +29,7 @@ Connect = Callable[[], Awaitable[tuple[Chain, Wallet]]]
 
 
 def must_answer(
-    state: RollCallState, site: str, waited_seconds: float, patience_seconds: float, rounds_since: int
+    state: RollCallState, site: str, waited_seconds: float, patience_seconds: float, rounds_since: int, silent: bool
 ) -> bool:
     """Whether this site should answer the next roll call, or begin it.
 
@@ -39,10 +39,13 @@ def must_answer(
         waited_seconds: how long our round has waited for nothing but others' votes.
         patience_seconds: how long it may.
         rounds_since: rounds since the epoch began.
+        silent: we cannot show the locks that we may have had; who voted with us can.
     """
     call = state.call
     if call is not None and site in call.answers:
         return False
+    if silent:
+        return call is not None and call.answers.keys() >= state.active.keys() - {site}
     if call is not None and call.closes_at is not None:
         return True  # who does not answer an open call is left out
     if site not in state.active or waited_seconds > patience_seconds:
@@ -97,10 +100,12 @@ class Attendance:
     def _should_answer(self, state: RollCallState) -> bool:
         node, since = self._node, self._node.roll.began[-1].in_round if self._node.roll.began else 0
         answered = state.call.answers if state.call else {}
-        if node.roll.left == state.epoch + 1:
-            return node.site not in answered  # signed before a crash or an outage
+        if node.roll.left == state.epoch + 1:  # signed before a crash or an outage
+            return node.site not in answered and node.roll.answer is not None
         patience = node.task.answer_window_seconds
-        return must_answer(state, node.site, self._loop.waited_seconds, patience, self._loop.round - since)
+        number = self._loop.round
+        silent = node.roll.is_silent(number)
+        return must_answer(state, node.site, self._loop.waited_seconds, patience, number - since, silent)
 
     async def _is_removed(self, chain: Chain) -> bool:
         """Whether the contract takes no answer from us any more.
@@ -120,6 +125,7 @@ class Attendance:
             call = RollCall(node.task.task_id, epoch, node.site, keccak(shown))
             message = node.exchange.roster.verify(node.exchange.roster.seal(call, node.session_key, shown))
             node.roll.leave(call, message.envelope.signature, shown)
+            node.watermark.answers_roll_call(epoch)
             self._loop.leave(epoch)
             _log.warning("answering the roll call of epoch %d", epoch)
         assert node.roll.answer is not None

@@ -153,6 +153,9 @@ class RoundLoop:
         left = roll.left if roll.newest_result < number else NEVER
         setting = replace(setting, epochs=roll.epochs, left=left)
         shown = [m for began in roll.began for m in began.shown if round_of(m.body) == number]
+        if roll.is_lost(number):
+            _log.warning("round %d: what this site has signed in it was lost; it is silent until it is over", number)
+        await asyncio.to_thread(node.watermark.signs_in_round, number, node.store)
         # Messages of the round before stay: a peer may still lack a signature of it.
         node.exchange.prune(number - 1)
         self._runner = Runner(node, setting, self.base, self._train, self._behind.set)

@@ -20,6 +20,7 @@ from covey_validator.rollbook import RollBook
 from covey_validator.store import Store
 from covey_validator.task import Task
 from covey_validator.tensors import SharedDirectory
+from covey_validator.watermark import WaterMark
 
 Accused = tuple[Provable, bytes]  # a message and its signature
 
@@ -36,6 +37,7 @@ class Node:
         history: everybody's account, from all certified rounds.
         clerk: what the chain says of appeals.
         roll: epochs, and what we must not sign any more.
+        watermark: how far we have signed, on another volume.
         accusations: pairs of messages that one site signed for one slot, until the chain has them.
     """
 
@@ -53,6 +55,7 @@ class Node:
     history: History
     clerk: Clerk
     roll: RollBook
+    watermark: WaterMark
     accusations: list[tuple[Accused, Accused]] = field(default_factory=list)
 
     @property

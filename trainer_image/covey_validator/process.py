@@ -37,6 +37,7 @@ from covey_validator.settlement import Settler
 from covey_validator.store import Start, Store
 from covey_validator.task import Task
 from covey_validator.tensors import SharedDirectory
+from covey_validator.watermark import WaterMark
 
 DRIVER_GOODBYE_SECONDS = 5.0
 LINGER_SECONDS_MAX = 120
@@ -150,6 +151,9 @@ class Validator:
         archive = Archive(store.updates, self._exchange.roster, max_bytes(known.codec, manifest))
         archive.serve(self._exchange)
         clerk = Clerk(link.connect, known, settings.chain.confirmations)
+        watermark = WaterMark(settings.output_dir, known.task_id, self._site)
+        everybody = Epoch(0, known.stakes)
+        roll = RollBook(store, self._site, known.task_id, everybody, self._exchange.roster, watermark.mark)
         node = Node(
             task=known,
             site=self._site,
@@ -164,7 +168,8 @@ class Validator:
             archive=archive,
             history=History(known, manifest, clerk.until),
             clerk=clerk,
-            roll=RollBook(store, self._site, known.task_id, Epoch(0, known.stakes), self._exchange.roster),
+            roll=roll,
+            watermark=watermark,
         )
         await self._exchange.start()
         if newest is not None:
@@ -196,6 +201,7 @@ class Validator:
         await settler.until_settled()
         self.progress.say("Done", f"settled on chain; the model is at {model}")
         await self._linger(node, loop)
+        node.watermark.forget()
         self._refresh()
         return output.success(record, node.site, str(model), self.progress)
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from covey_api.base import ApiModel
-from covey_chain.types import EndedCall, Proposal, RollCall, RoundResult, Signable, Vote
+from covey_chain.types import EndedCall, Proposal, RollCall, RoundResult, Signable, Vote, round_of
 from covey_exchange.agreement_types import EPOCH_VIEWS, Epoch
 from covey_exchange.envelope import Message, Roster
 
 from covey_validator import evidence
 from covey_validator.records import Bytes, Units
 from covey_validator.store import Store
+from covey_validator.watermark import Mark, what_was_lost
 
 FILE = "rollcalls"
 
@@ -60,13 +61,18 @@ class Began:
 class RollBook:
     """What `Pages` says, in the form that the machines take."""
 
-    def __init__(self, store: Store, site: str, task_id: bytes, everybody: Epoch, roster: Roster) -> None:
+    def __init__(
+        self, store: Store, site: str, task_id: bytes, everybody: Epoch, roster: Roster, signed: Mark | None = None
+    ) -> None:
+        """`signed` is what the other volume knows of our signatures."""
         self._store = store
         self._site = site
         self._task_id = task_id
         self._everybody = everybody
         data = store.get(FILE)
         self._pages = Pages.model_validate_json(data) if data else Pages()
+        answered = self._pages.answer.epoch if self._pages.answer else 0
+        self.lost = what_was_lost(store, signed or Mark(), answered)
         self.began: list[Began] = []
         for entered in self._pages.entered:
             self._add(entered, evidence.decode({site: entered.shown}, roster))
@@ -83,14 +89,24 @@ class RollBook:
 
     @property
     def left(self) -> int:
-        """Epoch of the newest roll call that we have answered."""
-        return self._pages.answer.epoch if self._pages.answer else 0
+        """Epoch of the newest roll call that we have answered, whether we still know what or not."""
+        return max(self._pages.answer.epoch if self._pages.answer else 0, self.lost.roll_call)
+
+    def is_lost(self, round_number: int) -> bool:
+        """Whether we may have signed in a round and do not know what."""
+        return round_number <= self.lost.round
+
+    def is_silent(self, round_number: int) -> bool:
+        """Whether we must not vote in a round: it is lost, and no epoch has begun that we have entered since then."""
+        return self.is_lost(round_number) and self.left == self.lost.roll_call
 
     @property
     def answer(self) -> tuple[RollCall, bytes, bytes] | None:
-        """Our newest answer: what we signed, the signature, the evidence."""
+        """Our newest answer: what we signed, the signature, the evidence; None if there is none or it was lost."""
         a = self._pages.answer
-        return (RollCall(self._task_id, a.epoch, self._site, a.evidence_hash), a.signature, a.evidence) if a else None
+        if a is None or a.epoch < self.left:
+            return None
+        return RollCall(self._task_id, a.epoch, self._site, a.evidence_hash), a.signature, a.evidence
 
     @property
     def newest_result(self) -> int:
@@ -122,14 +138,20 @@ class RollBook:
         self._store.put(FILE, self._pages)
 
     def forbids(self, body: Signable) -> bool:
-        """Whether signing this would break our answer: it belongs to an epoch that we have left."""
+        """Whether signing this could break our word.
+
+        It belongs to an epoch that we have left by answering a roll call; or to a round of which the state was lost,
+        and not to an epoch that began after that.
+        """
+        about = round_of(body)
+        assert about is not None, "a roll call is signed by who answers it"
         match body:
             case Vote() | Proposal():
-                return body.view < self.left * EPOCH_VIEWS
+                return body.view < self.left * EPOCH_VIEWS or self.is_silent(about)
             case RoundResult():
-                return body.epoch < self.left
+                return body.epoch < self.left or self.is_silent(about)
             case _:
-                return False
+                return self.is_lost(about)
 
     def _add(self, entered: Entered, shown: Iterable[Message]) -> Began:
         messages = tuple(shown)

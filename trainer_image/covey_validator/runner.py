@@ -267,6 +267,9 @@ class Runner:
     async def _encode(self, samples: int) -> None:
         assert self._outcome is not None
         node, setting = self._node, self._setting
+        if node.roll.is_lost(self.round):
+            await self._absorb()
+            return
         residual = await asyncio.to_thread(node.store.residual, node.manifest)
         try:
             payload = await asyncio.to_thread(
@@ -303,13 +306,13 @@ class Runner:
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(self._node.store.put_absorbed, self.round, residual)
-        _log.info("round %d was closed before our update was ready; it is kept for the next", self.round)
+        _log.info("our update of round %d cannot count any more; it is kept for the next", self.round)
 
     # --- messages and updates ---------------------------------------------------------------------------------------
 
     async def _send(self, body: Signable, attachment: bytes) -> None:
         if self._node.roll.forbids(body):
-            return  # decided upon before we answered a roll call
+            return  # decided upon before we answered a roll call, or we may have signed something else
         try:
             message = self._node.sign(body, attachment)
         except DoubleSignature as error:

@@ -1,6 +1,7 @@
 """What a validator must not forget, in one directory.
 
     task.json                   the task as the chain had it
+    lost.json                   up to where an earlier state was lost (`watermark`)
     start.json                  what the driver said about the data, and the first model's digest
     models/                     the base of this round and of the one before (`models`)
     residual.safetensors        error feedback between rounds, with what its last round sent
@@ -125,6 +126,16 @@ class Store:
         """What the driver said first."""
         data = self.get("start")
         return Start.model_validate_json(data) if data else None
+
+    def open_round(self, number: int) -> None:
+        """A round begins; known on disk when this returns."""
+        if not self._round(number).exists():
+            self._round(number).mkdir()
+            durable.sync(self._path / "rounds")
+
+    def knows_round(self, number: int) -> bool:
+        """Whether all that we may have signed in a round is here."""
+        return number == 0 or self._round(number).exists() or self._certified(number).exists()
 
     # --- messages of a round ----------------------------------------------------------------------------------------
 

@@ -43,7 +43,22 @@ def state(epoch: int = 0, active: tuple[str, ...] = (A, B, C), call: PendingCall
     ],
 )
 def test_when_a_site_answers(seen: RollCallState, waited: float, rounds: int, answers: bool):
-    assert must_answer(seen, A, waited, 60, rounds) is answers
+    assert must_answer(seen, A, waited, 60, rounds, silent=False) is answers
+
+
+@pytest.mark.parametrize(
+    ("seen", "answers"),
+    [
+        (state(), False),  # it never calls
+        (state(call=PendingCall(1, 99, {B: b""})), False),  # C may know a lock that B does not
+        (state(call=PendingCall(1, 99, {B: b"", C: b""})), True),
+        (state(call=PendingCall(1, None, {A: b"", B: b"", C: b""})), False),
+        (state(1, (B, C), PendingCall(2, None, {B: b""})), False),  # we are out, and they go on
+        (state(active=(A, B), call=PendingCall(1, None, {B: b""})), True),  # of two both are needed
+    ],
+)
+def test_who_has_lost_its_locks_answers_last(seen: RollCallState, answers: bool):
+    assert must_answer(seen, A, 100, 60, 5, silent=True) is answers
 
 
 def vote(site: str, view: int, kind: int = PREVOTE) -> Vote:

@@ -1,0 +1,54 @@
+"""A member loses its state volume in the middle of a round: it never signs twice, and counts again afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import pytest
+from numeric_driver import NumericDriver
+from test_absent_member import QUICK, digest, records, succeed
+from validator_consortium import Convene
+from validator_member import Site
+
+pytestmark = pytest.mark.chain
+MARK = "output/.covey"
+
+
+def drive(site: Site, data: int, seconds: float) -> None:
+    site.drive(NumericDriver(site.directory / "shared", data, seconds=lambda _number: seconds))
+
+
+async def has_signed_in(site: Site, round_number: int) -> None:
+    signed = site.directory / f"state/rounds/{round_number}/messages.log"
+    for _ in range(3000):
+        if signed.exists():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"nothing was signed in round {round_number}")
+
+
+async def test_who_lost_its_state_is_silent_where_it_may_have_signed(convene: Convene):
+    task = await convene(rounds={"count": 6, **QUICK})
+    *here, careless = task.sites
+    for site in here:
+        drive(site, site.index, seconds=1.5)
+    drive(careless, careless.index, seconds=0.1)
+    await task.start()
+    await has_signed_in(careless, 2)
+    await careless.kill()
+    shutil.rmtree(careless.directory / "state")
+    assert careless.driving is not None
+    careless.driving.cancel()
+    drive(careless, careless.index + 7, seconds=0.1)  # another update than before: to sign it, too, would be fraud
+    await careless.start()
+    await succeed(task, task.sites)
+
+    assert "round 2: what this site has signed in it was lost" in careless.log
+    assert not any("signed twice" in site.log for site in task.sites)
+    settled = await task.chain.settlement(task.task_id)
+    assert {digest(site) for site in task.sites} == {settled.model_digest}
+    assert careless.owner in records(here[0])[-1].selected, "it counts again"
+    stakes = {member.address: member.stake for member in await task.chain.participants(task.task_id)}
+    assert stakes[careless.owner] == stakes[here[0].owner], "and has lost nothing"
+    assert not any((careless.directory / MARK).iterdir()), "nothing is left of a task that is done"
