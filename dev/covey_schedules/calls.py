@@ -51,8 +51,11 @@ def attend(stage: Stage, site: Site) -> None:
     for number in range(len(site.epochs) + 1, coming):
         _follow(stage, site, number)
     if site.left == coming:
-        if site.name not in register.answers:
+        if site.name not in register.answers and not site.is_silent:
             stage.post(coming, site.name, site.shown)  # it was lost in a crash or an outage
+    elif site.is_silent and stage.machine.answers_last:
+        if register.answers.keys() >= register.sets[-1] - {site.name}:
+            _answer(stage, site, coming)
     elif register.closes_at is not None or _is_stuck(stage, site):
         _answer(stage, site, coming)
     if stage.now > (register.closes_at or 0) and register.close(stage.now, stage.setting.liars):

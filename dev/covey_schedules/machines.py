@@ -34,6 +34,8 @@ class Machine:
         epoch: makes an Epoch from number, weights and evidence.
         resume: makes a State from instance, our own messages, later epochs and the newest roll call that we signed.
         stores_others: whether the disk holds the messages of others, too, and not only our own.
+        keeps_mark: whether a site that has lost its disk still knows which roll call it has answered last.
+        answers_last: whether it answers a roll call only when all others have.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Machine:
     resume: Callable[[Instance, Iterable[Received], Iterable[Epoch], int], State] = agreement_state.resume
     step: Callable[[State, Event], tuple[State, list[Action]]] = agreement.step
     stores_others: bool = True
+    keeps_mark: bool = True
+    answers_last: bool = True
 
 
 class _HalfIsEnough(Epoch):
@@ -136,6 +140,7 @@ BROKEN: dict[str, tuple[Machine, str]] = {
         (Machine("without-locks", step=_without_locks), "two certificates"),
         (Machine("believing-claims", step=_believing_claims), "two certificates"),
         (Machine("amnesia", resume=_amnesia), "an honest site signed twice for one slot"),
+        (Machine("talking-after-a-loss", keeps_mark=False), "an honest site signed twice for one slot"),
         (Machine("forgetting-locks", resume=_forgetting_locks), "two certificates"),
         (Machine("forgetting-calls", resume=_forgetting_calls), "a site signed in an epoch that it had left"),
         (Machine("staying", step=_staying), "a site signed in an epoch that it had left"),

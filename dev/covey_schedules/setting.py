@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -32,6 +32,7 @@ class Setting:
         crashes: how often some site crashes at some moment.
         crash_at_signing: share of signatures at which the site crashes.
         gone: honest sites that go away: when, and for how long (None: for good).
+        loses: honest sites that come back without their disk, once.
         vanish: they go away at the moment they decide, before anybody hears of it.
         outages: when nobody reaches the chain.
         window_seconds: how long a roll call is open.
@@ -59,11 +60,12 @@ class Setting:
     outages: tuple[tuple[float, float], ...]
     window_seconds: float
     patience_seconds: float
+    loses: frozenset[str]
 
     @property
     def has_calls(self) -> bool:
         """Whether somebody will have to call the roll."""
-        return bool(self.gone)
+        return bool(self.gone or self.loses)
 
     @classmethod
     def draw(cls, seed: int) -> Setting:
@@ -106,6 +108,7 @@ class Setting:
             cuts=int(_seldom(random, blunt, 3, 15)),
             crashes=int(_seldom(random, 0.35, 2, 2 * len(names))),
             crash_at_signing=_seldom(random, 0.35, 0.02, 0.1),
+            loses=_loses(random, weights, [*liars, *gone]) if random.random() < 0.25 else frozenset(),
         )
 
 
@@ -152,6 +155,19 @@ def _gone(
             if random.random() < 0.3:
                 break
     return gone
+
+
+def _loses(random: Random, weights: Mapping[str, int], away: Collection[str]) -> frozenset[str]:
+    """Also those who are away; more than half of the stake is left without all of them: it goes on alone if it must."""
+    total, taken = sum(weights.values()), sum(weights[name] for name in away)
+    loses: set[str] = set()
+    for name in random.sample(list(weights), len(weights)):
+        if name not in away and 2 * (taken + weights[name]) < total:
+            taken += weights[name]
+            loses.add(name)
+            if random.random() < 0.5:
+                break
+    return frozenset(loses)
 
 
 def _outages(random: Random) -> tuple[tuple[float, float], ...]:

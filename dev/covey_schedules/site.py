@@ -22,6 +22,7 @@ class Site:
         epochs: those after the first one that it knows; on chain, so never lost.
         left: epoch of the newest roll call that it has signed; on disk.
         shown: numbers of the messages that it showed then; on disk.
+        lost_at: what `left` was when it lost its disk; None if it never did.
         since: when it last came up or entered an epoch.
     """
 
@@ -40,4 +41,15 @@ class Site:
     epochs: list[Epoch] = field(default_factory=list)
     left: int = 0
     shown: tuple[int, ...] = ()
+    lost_at: int | None = None
     since: float = 0.0
+
+    @property
+    def votes_from(self) -> int:
+        """The first epoch in which it may vote: it has left those before, or may have voted in them (ADR 0014)."""
+        return self.left if self.lost_at is None else max(self.left, self.lost_at + 1)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it must not vote before it has answered one more roll call."""
+        return self.left < self.votes_from

@@ -153,6 +153,8 @@ class World:
             self._at(random.uniform(0, 3), self._look, site)
         for name, (leaves, _) in setting.gone.items():
             self._at(setting.heal_seconds if setting.vanish else leaves, self._vanish, self.sites[name])
+        for name in setting.loses:
+            self._at(random.uniform(0, setting.heal_seconds), self._crash, self.sites[name])
         for _ in range(setting.crashes):
             self._at(random.uniform(0, setting.heal_seconds), self._crash_one)
         for _ in range(setting.cuts):
@@ -286,6 +288,8 @@ class World:
         """Come back with what is on disk: all that was written before the last signature, and perhaps some more."""
         if life != site.life:
             return
+        if site.name in self.setting.loses and site.lost_at is None:
+            self._lose(site)
         kept = list(site.log)[: self.random.randint(site.synced, len(site.log))]
         if not self.machine.stores_others:
             kept = [number for number in kept if self.messages[number].message.site == site.name]
@@ -295,7 +299,7 @@ class World:
         heard = [self.messages[number] for number in kept]
         own = [received for received in heard if received.message.site == site.name]
         site.known = {received.message.value for received in heard if isinstance(received.message, Proposal)}
-        site.state = self.machine.resume(site.instance, own, site.epochs, site.left)
+        site.state = self.machine.resume(site.instance, own, site.epochs, site.votes_from)
         site.since = self.now
         if self.random.random() < 0.3:
             site.candidate = self.random.choice(self.values)
@@ -305,6 +309,13 @@ class World:
         for number in kept:
             self._broadcast(site, number)
         self._at(self.random.uniform(0, 1), self._start, site, site.life)
+
+    def _lose(self, site: Site) -> None:
+        """Its disk is gone; what lies elsewhere says that it may have signed, and which roll call it has answered."""
+        self.say(f"{short(site.name)} has lost its disk")
+        self.seen["disks lost"] += 1
+        site.log, site.synced, site.epochs, site.shown = {}, 0, [], ()
+        site.lost_at = site.left if self.machine.keeps_mark else None
 
     # --- roll calls -------------------------------------------------------------------------------------------------
 

@@ -150,7 +150,7 @@ class RoundLoop:
         began = time.monotonic()
         setting = node.task.setting(number, node.site, self.base.digest, node.history.book, node.session_key)
         roll = node.roll
-        left = roll.left if roll.newest_result < number else NEVER
+        left = roll.votes_from(number) if roll.newest_result < number else NEVER
         setting = replace(setting, epochs=roll.epochs, left=left)
         shown = [m for began in roll.began for m in began.shown if round_of(m.body) == number]
         if roll.is_lost(number):

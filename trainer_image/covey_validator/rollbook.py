@@ -96,9 +96,13 @@ class RollBook:
         """Whether we may have signed in a round and do not know what."""
         return round_number <= self.lost.round
 
+    def votes_from(self, round_number: int) -> int:
+        """The first epoch in which we may vote in a round: we have left those before, or may have voted in them."""
+        return max(self.left, self.lost.roll_call + 1) if self.is_lost(round_number) else self.left
+
     def is_silent(self, round_number: int) -> bool:
-        """Whether we must not vote in a round: it is lost, and no epoch has begun that we have entered since then."""
-        return self.is_lost(round_number) and self.left == self.lost.roll_call
+        """Whether we must not vote in a round before we have answered one more roll call."""
+        return self.left < self.votes_from(round_number)
 
     @property
     def answer(self) -> tuple[RollCall, bytes, bytes] | None:
@@ -147,9 +151,9 @@ class RollBook:
         assert about is not None, "a roll call is signed by who answers it"
         match body:
             case Vote() | Proposal():
-                return body.view < self.left * EPOCH_VIEWS or self.is_silent(about)
+                return body.view < self.votes_from(about) * EPOCH_VIEWS
             case RoundResult():
-                return body.epoch < self.left or self.is_silent(about)
+                return body.epoch < self.votes_from(about)
             case _:
                 return self.is_lost(about)
 

@@ -46,6 +46,7 @@ def test_the_schedules_reach_what_they_are_there_for(reached: Counter[str]):
     assert reached["decided in a later view"] >= 10_000
     assert reached["deep views"] >= 250
     assert reached["gone"] >= 3000
+    assert reached["disks lost"] >= 1000
     assert reached["decided in a later epoch"] >= 3000
 
 
