@@ -53,7 +53,7 @@ def attend(stage: Stage, site: Site) -> None:
     if site.left == coming:
         if site.name not in register.answers and not site.is_silent:
             stage.post(coming, site.name, site.shown)  # it was lost in a crash or an outage
-    elif site.is_silent and stage.machine.answers_last:
+    elif site.is_silent:
         if register.answers.keys() >= register.sets[-1] - {site.name}:
             _answer(stage, site, coming)
     elif register.closes_at is not None or _is_stuck(stage, site):

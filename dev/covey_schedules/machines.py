@@ -35,7 +35,6 @@ class Machine:
         resume: makes a State from instance, our own messages, later epochs and the newest roll call that we signed.
         stores_others: whether the disk holds the messages of others, too, and not only our own.
         keeps_mark: whether a site that has lost its disk still knows which roll call it has answered last.
-        answers_last: whether it answers a roll call only when all others have.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Machine:
     step: Callable[[State, Event], tuple[State, list[Action]]] = agreement.step
     stores_others: bool = True
     keeps_mark: bool = True
-    answers_last: bool = True
 
 
 class _HalfIsEnough(Epoch):
