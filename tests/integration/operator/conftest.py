@@ -70,7 +70,15 @@ def operator(operators: Operators) -> Iterator[OperatorProcess]:
     log = process.text()
     for never in ("forbidden: User", "Traceback"):
         place = log.find(never)
-        assert place < 0, log[max(0, place - 1000) : place + 4000]
+        assert place < 0, excerpt(log, place)
+
+
+def excerpt(log: str, place: int) -> str:
+    """The entry of a log at a place: its beginning, and its last lines, which name the error."""
+    begin = log.rfind("\n20", 0, place) + 1
+    end = log.find("\n20", place)
+    lines = log[begin : end if end >= 0 else len(log)].splitlines()
+    return "\n".join(lines if len(lines) < 14 else [*lines[:2], "…", *lines[-10:]])
 
 
 @pytest.fixture
