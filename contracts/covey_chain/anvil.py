@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -61,11 +62,19 @@ def binary() -> str:
     return found
 
 
+_PORTS = range(15_000, 30_000)  # below those that systems give to outgoing connections
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback address that nobody listens on; each is given once, as it is not held."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 (no secret)
+        with socket.socket() as probe, suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
 
 
 @contextmanager

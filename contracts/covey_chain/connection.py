@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Self, TypeVar
 
 from eth_utils.address import to_checksum_address
-from web3.exceptions import TransactionNotFound
+from web3.exceptions import TransactionIndexingInProgress, TransactionNotFound
 from web3.types import FilterParams
 
 from covey_chain import abi, rpc
@@ -126,10 +126,10 @@ class Connection:
         return int((await self.ask("eth_getBlockByNumber", self.web3.eth.get_block("latest")))["timestamp"])
 
     async def receipt(self, tx_hash: str) -> Any:
-        """The receipt of a mined transaction, None while it is not mined."""
+        """The receipt of a mined transaction, None while it is not mined, or the node cannot say whether it is."""
         try:
             return await self.ask("eth_getTransactionReceipt", self._receipt(tx_hash))
-        except TransactionNotFound:
+        except (TransactionNotFound, TransactionIndexingInProgress):  # the latter: geth, just after a start
             return None
 
     async def _receipt(self, tx_hash: str) -> Any:

@@ -202,6 +202,11 @@ NEEDS_A_PERSON = Chapter(
             "An object of a name that the operator needs exists and is not its own; it is left alone.",
             "Delete or rename that object, or apply the task under another name.",
         ),
+        Reason.CHILD_REFUSED: Explanation(
+            "The API server does not accept a Secret, claim, ConfigMap or NetworkPolicy that the operator needs: a "
+            "quota, an admission policy, or a namespace that is being deleted. The message says which, and why.",
+            "Mend what the message says, such as the quota. The operator tries again by itself.",
+        ),
         Reason.KUBERAY_MISSING: Explanation(
             "`spec.compute.backend` of the Subnet is `KubeRay`, and this cluster has no RayClusters, or nobody looks "
             "after them; the message says which.",

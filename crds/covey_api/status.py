@@ -67,6 +67,7 @@ class Reason(StrEnum):
     PODS_STARTING = "PodsStarting"
     PODS_CRASHING = "PodsCrashing"
     NAME_CONFLICT = "NameConflict"
+    CHILD_REFUSED = "ChildRefused"
     KUBERAY_MISSING = "KubeRayMissing"
     ENDPOINT_PENDING = "EndpointPending"
     PEERS_UNREACHABLE = "PeersUnreachable"

@@ -21,6 +21,7 @@ async def make_secret(world: World, owner: Object, action: model.MakeSecret) -> 
 
     Raises:
         NameConflictError: somebody else's Secret has that name.
+        RefusedError: the API server does not accept it.
     """
     name, namespace = name_of(owner), namespace_of(owner)
     labels = names.labels(name)

@@ -72,7 +72,7 @@ REFUSED_REASONS = {
 def of_refusal(error: RefusedError) -> Problem:
     """The API server will not have one of the children."""
     return Problem(
-        REFUSED_REASONS.get(error.kind, Reason.INVALID_SPEC),
+        REFUSED_REASONS.get(error.kind, Reason.CHILD_REFUSED),
         f"The API server refused {error.kind} {error.name}: {error.message} Mend what it says; it is tried again.",
     )
 

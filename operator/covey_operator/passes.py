@@ -94,8 +94,8 @@ async def _reconcile_task(world: World, obj: Object) -> float:
         if isinstance(action, MakeSecret):
             try:
                 made = await make_secret(world, obj, action)
-            except NameConflictError as conflict:
-                plan = plan_task(task, replace(observed.seen, failure=failures.of_name(conflict)))
+            except (NameConflictError, RefusedError) as error:
+                plan = plan_task(task, replace(observed.seen, failure=_problem(world, error)))
                 break
             if known is not None:
                 known = replace(known, children=_with_secret(known.children, action, made))
@@ -129,19 +129,21 @@ async def _act_for_task(world: World, obj: Object, action: Action, observed: Tas
         assert observed.member is not None, "a plan acts on chain only when the chain was seen"
         session = observed.seen.children.session_address
         await transact(world, observed.member, action, observed.seen.task_id, session, None)
-    except (ChainError, NameConflictError, TimeoutError) as error:
+    except (ChainError, TimeoutError) as error:
         return _problem(world, error)
     log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
     return None
 
 
-def _problem(world: World, error: ChainError | NameConflictError | TimeoutError) -> Problem:
+def _problem(world: World, error: ChainError | NameConflictError | RefusedError | TimeoutError) -> Problem:
     match error:
         case ChainError():
             world.metrics.chain_errors.labels(type(error).__name__).inc()
             return failures.of_chain(error)
         case NameConflictError():
             return failures.of_name(error)
+        case RefusedError():
+            return failures.of_refusal(error)
         case _:
             return failures.too_slow(world.settings.chain_timeout_seconds)
 
@@ -204,7 +206,7 @@ async def _act_for_subnet(world: World, obj: Object, action: Action, observed: S
             return None
         assert observed.member is not None, "a plan acts on chain only when the chain was seen"
         await transact(world, observed.member, action, None, None, observed.seen.tls)
-    except (ChainError, NameConflictError, TimeoutError) as error:
+    except (ChainError, NameConflictError, RefusedError, TimeoutError) as error:
         return _problem(world, error)
     log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
     return None

@@ -57,26 +57,43 @@ async def test_a_missing_claim_is_told_and_mended(cluster, member):
     await exists(cluster, POD, planner.namespace, "wdbc-head")
 
 
-async def test_what_the_api_server_refuses_is_told_and_mended(cluster, member):
-    planner = await joined(cluster, member)
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "none", "namespace": planner.namespace},
-        "spec": {"hard": {"pods": "0"}},
-    }
-    cluster.apply(quota)
+async def allow_only(cluster, namespace, **hard):
+    """A quota named `only`, in force when this returns."""
+    metadata = {"name": "only", "namespace": namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
 
     async def counted():
-        listed = cluster.server.kubectl("get", "resourcequota", "none", "-n", planner.namespace, "-o", "json")
+        listed = cluster.server.kubectl("get", "resourcequota", "only", "-n", namespace, "-o", "json")
         return "hard" in json.loads(listed).get("status", {})
 
     await cluster.until("the quota is counted", counted)
+
+
+async def test_what_the_api_server_refuses_is_told_and_mended(cluster, member):
+    planner = await joined(cluster, member)
+    await allow_only(cluster, planner.namespace, pods="0")
     cluster.apply(planner.task("wdbc", members={"min": 1, "max": 1}, rounds={"count": 1, "minUpdates": 1}))
     told = await cluster.condition(TASK, planner.namespace, "wdbc", "ClusterReady", "PodsUnschedulable", "False")
     assert "exceeded quota" in told.message
-    cluster.server.kubectl("delete", "resourcequota", "none", "-n", planner.namespace)
+    cluster.server.kubectl("delete", "resourcequota", "only", "-n", planner.namespace)
     await exists(cluster, POD, planner.namespace, "wdbc-head")
+
+
+async def test_a_secret_that_the_api_server_refuses_is_told_and_mended(cluster, member):
+    site = await member()
+    secrets = {"count/secrets": "1"}  # that of the wallet
+    await allow_only(cluster, site.namespace, **secrets)
+    cluster.apply(site.subnet())
+    told = await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "ChildRefused", "False")
+    assert "exceeded quota" in told.message
+    secrets["count/secrets"] = "2"  # and that of the exchange
+    await allow_only(cluster, site.namespace, **secrets)
+    await cluster.condition(SUBNET, site.namespace, "eu", "Ready", "AsExpected", "True")
+    cluster.apply(site.task("wdbc", members={"min": 1, "max": 1}, rounds={"count": 1, "minUpdates": 1}))
+    told = await cluster.condition(TASK, site.namespace, "wdbc", "Accepted", "ChildRefused")
+    assert "wdbc-session" in told.message
+    cluster.server.kubectl("delete", "resourcequota", "only", "-n", site.namespace)
+    await exists(cluster, POD, site.namespace, "wdbc-head")
 
 
 async def test_a_taken_node_port_is_told(cluster, member):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from covey_chain.anvil import free_port
 from covey_chain.signing import Domain, address_of, new_key
 from covey_chain.types import Signable, UpdateHeader
 from covey_exchange.envelope import Message, Peer, Roster, SiteUpdate
@@ -49,11 +49,6 @@ def make_certificate(directory: Path, name: str, made: datetime | None = None) -
     files.key.write_bytes(keys.read_entry(secret, TLS_KEY))
     files.certificate.write_bytes(keys.read_entry(secret, TLS_CERT))
     return files, keys.read_tls(secret).certificate
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @dataclass
