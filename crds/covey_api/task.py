@@ -256,6 +256,15 @@ class ParticipationSpec(ApiModel):
 
     decision: Annotated[Decision | None, Field(description="Join or Decline.")] = None
     dataset: Annotated[Name | None, Field(description="Data set to use when several follow the schema.")] = None
+    workers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=256,
+            description="Worker pods here, instead of the task's workers.replicas; may change while the task runs: the "
+            "head then starts anew and goes on from the last certified round.",
+        ),
+    ] = None
 
 
 # What the chain fixes at publication. `subnet`, `suspend` and `participation` are local and never published.

@@ -16,7 +16,7 @@ from covey_operator.kinds import Object, annotations_of, deleting, held, labels_
 from covey_operator.plan import health, names
 from covey_operator.plan.clock import moment, stamp
 from covey_operator.plan.model import Children
-from covey_operator.plan.pods import Site, head_pod, worker_pod
+from covey_operator.plan.pods import Site, head_pod, worker_pod, workers_of
 from covey_operator.plan.report import Report, reports, terminations
 from covey_operator.plan.storage import HeadLedger
 
@@ -96,15 +96,21 @@ def running(site: Site, children: Children, ledger: HeadLedger, now: datetime) -
             ledger,
             delete=live(workers),
         )
-    return follow_head(head, workers, ledger, now, lambda: _run_workers(site, head, children, ledger, now))
+    return follow_head(site, head, workers, ledger, now, lambda: _run_workers(site, head, children, ledger, now))
 
 
 def follow_head(
-    head: Object, workers: list[Object], ledger: HeadLedger, now: datetime, while_running: Callable[[], ClusterPlan]
+    site: Site,
+    head: Object,
+    workers: list[Object],
+    ledger: HeadLedger,
+    now: datetime,
+    while_running: Callable[[], ClusterPlan],
 ) -> ClusterPlan:
     """What the head's own state asks for.
 
     Args:
+        site: the task at this member.
         head: the head pod.
         workers: the pods that go when the head has ended.
         ledger: starts of the head so far.
@@ -124,6 +130,11 @@ def follow_head(
             report=reports(head).get("validator"),
             head_uid=uid_of(head),
         )
+    waits_for = workers_of(head)
+    if lingering is None and waits_for not in (None, site.replicas):
+        text = f"The number of workers changes from {waits_for} to {site.replicas}: the head starts anew."
+        doomed = (head, *live(workers))
+        return ClusterPlan(ConditionStatus.FALSE, Reason.PODS_STARTING, text, ledger, delete=doomed)
     planned = while_running()
     if lingering is None:
         return planned
@@ -201,7 +212,7 @@ def _last_words_seconds(head: Object, now: datetime) -> float:
 def _run_workers(site: Site, head: Object, children: Children, ledger: HeadLedger, now: datetime) -> ClusterPlan:
     pods = children.pods
     head_ip, head_uid = health.pod_ip(head), uid_of(head)
-    wanted = {names.worker(site.task, index): index for index in range(site.spec.workers.replicas)}
+    wanted = {names.worker(site.task, index): index for index in range(site.replicas)}
     create: list[Object] = []
     delete: list[Object] = []
     crashed: list[str] = []
@@ -240,7 +251,7 @@ def words(
 ) -> tuple[ConditionStatus, Reason, str]:
     """What to say of a cluster whose head runs: status, reason and message of the condition."""
     complaint = health.first_complaint([head, *workers])
-    replicas = site.spec.workers.replicas
+    replicas = site.replicas
     ready_workers = sum(1 for worker in workers if health.ready(worker))
     if complaint is not None:
         return ConditionStatus.FALSE, complaint.reason, complaint.message

@@ -84,7 +84,7 @@ def ray_cluster(site: Site, address: str, suspend: bool) -> Object:
         address: of the Service in front of the head's Ray.
         suspend: whether it shall have no pods. Where a queue is named, only Kueue says that it may have some.
     """
-    workers = site.spec.workers.replicas
+    workers = site.replicas
     queue = site.subnet.compute.queue
     labels = names.labels(site.task)
     head, worker = _template(head_pod(site), GCS_PORT), _template(worker_pod(site, 0, "", address), NODE_MANAGER_PORT)
@@ -144,7 +144,7 @@ def _follow(site: Site, children: Children, head: Object | None, ledger: HeadLed
         text = "The pods go, because the RayCluster was suspended."  # by Kueue, for one
         return ClusterPlan(ConditionStatus.FALSE, Reason.PODS_STARTING, text, ledger, delete=(head,))
     # Workers stay when the head has ended: KubeRay would only make them anew.
-    return cluster.follow_head(head, [], ledger, now, lambda: _watch_workers(site, children, head, made, ledger))
+    return cluster.follow_head(site, head, [], ledger, now, lambda: _watch_workers(site, children, head, made, ledger))
 
 
 def _watch_workers(

@@ -26,6 +26,7 @@ OUTPUT_DIR = "/output"
 DATA_DIR = "/data"
 TOKEN_DIR = "/var/run/ray"  # noqa: S105 (a path)
 GRACE_SECONDS = 30
+WORKERS = "COVEY_WORKERS"  # tells the head how many to wait for
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,22 @@ class Site:
     dataset: Dataset
     pods: PodSettings
 
+    @property
+    def replicas(self) -> int:
+        """Worker pods that this member wants."""
+        return self.spec.participation.workers or self.spec.workers.replicas
+
 
 def cpu_number(quantity: str) -> str:
     """A CPU quantity as a plain decimal number: "500m" is "0.5"."""
     cores = Decimal(quantity[:-1]) / 1000 if quantity.endswith("m") else Decimal(quantity)
     return format(cores.normalize(), "f")
+
+
+def workers_of(head: Object) -> int | None:
+    """How many workers a head waits for; None if it does not say."""
+    variables = [variable for container in head["spec"]["containers"] for variable in container.get("env") or ()]
+    return next((int(variable["value"]) for variable in variables if variable["name"] == WORKERS), None)
 
 
 def head_pod(site: Site) -> Object:
@@ -69,7 +81,7 @@ def head_pod(site: Site) -> Object:
         "env": [
             {"name": "COVEY_SOCKET", "value": SOCKET},
             {"name": "COVEY_SHARED", "value": SOCKET_DIR},
-            {"name": "COVEY_WORKERS", "value": str(workers.replicas)},
+            {"name": WORKERS, "value": str(site.replicas)},
             {"name": "COVEY_GPUS_PER_WORKER", "value": str(workers.gpus)},
             {"name": "COVEY_CPUS_PER_WORKER", "value": cpu_number(workers.resources.cpu)},
             *_ray_env(),

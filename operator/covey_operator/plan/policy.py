@@ -96,11 +96,12 @@ def _broken_rule(spec: TaskSpec, subnet: SubnetSpec, where: str, planner: str, o
             Reason.TOO_MANY_ROUNDS,
             f"The task asks for {spec.rounds.count} rounds; spec.policy.maxRounds of {where} is {policy.max_rounds}.",
         )
-    if policy.max_workers is not None and spec.workers.replicas > policy.max_workers:
+    workers = spec.participation.workers or spec.workers.replicas
+    if policy.max_workers is not None and workers > policy.max_workers:
         return _decline(
             Reason.TOO_MANY_WORKERS,
-            f"The task asks for {spec.workers.replicas} workers; spec.policy.maxWorkers of {where} is "
-            f"{policy.max_workers}.",
+            f"The task asks for {workers} workers; spec.policy.maxWorkers of {where} is {policy.max_workers}. "
+            "spec.participation.workers sets another number here.",
         )
     return None
 

@@ -213,6 +213,18 @@ async def test_a_lost_head_comes_again_and_workers_follow_it(cluster, two_sites,
 
 
 @BOTH
+async def test_a_member_changes_the_number_of_its_workers(cluster, two_sites, backend):
+    planner, _ = two_sites
+    cluster.apply(planner.task("wdbc"))
+    first = await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
+    cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"participation": {"workers": 3}}})
+    second = await backend.head(cluster, planner.namespace, "wdbc", other_than=first["metadata"]["uid"])
+    cluster.set_pod_status(planner.namespace, name_of(second), running("127.77.3.2", ["ray-head", "validator"]))
+    assert len(await backend.workers(cluster, planner.namespace, "wdbc", count=3)) == 3
+    assert {"name": "COVEY_WORKERS", "value": "3"} in second["spec"]["containers"][0]["env"]
+
+
+@BOTH
 async def test_suspend_frees_the_pods_and_keeps_the_state(cluster, two_sites, backend):
     planner, _ = two_sites
     cluster.apply(planner.task("wdbc"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -70,6 +71,23 @@ def test_the_cluster_is_ready_when_all_pods_are(site, make):
     assert plan(site, [head, *workers], make).status is ConditionStatus.TRUE
     workers[1]["status"] = {"phase": "Running"}
     assert plan(site, [head, *workers], make).status is ConditionStatus.FALSE
+
+
+def test_another_number_of_workers_starts_the_head_anew(site, make):
+    head = with_head(site, make, RUNNING)
+    workers = with_workers(site, make, head, RUNNING)
+    more = replace(site, spec=make.task_spec(participation={"workers": 3}))
+    planned = plan(more, [head, *workers], make)
+    assert {name_of(pod) for pod in planned.delete} == {"wdbc-head", "wdbc-worker-0", "wdbc-worker-1"}
+    assert "from 2 to 3" in planned.message
+    assert len(plan(more, [with_head(more, make, RUNNING, uid="h2")], make).apply) == 3
+
+
+def test_a_head_that_has_finished_does_not_start_anew(site, make):
+    ended = [terminated("ray-head", 0), terminated("validator", 0)]
+    head = with_head(site, make, {"phase": "Succeeded", "containerStatuses": ended})
+    more = replace(site, spec=make.task_spec(participation={"workers": 3}))
+    assert plan(more, [head], make).delete == ()
 
 
 def test_workers_of_another_head_go(site, make):
