@@ -175,25 +175,6 @@ def test_an_upgrade_from_the_earlier_release_leaves_the_task_running(
     assert lives(cluster, task) == pods, "the pods that ran before, and none was started again"
 
 
-def test_training_goes_on_with_another_number_of_workers(stage: Stage, running: Running) -> None:
-    cluster, task = stage.planner, running.names[PLANNER.name]
-
-    def uids() -> dict[str, str]:
-        found = cluster.objects("pods", selector=f"covey.dev/task={task}")
-        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in found}
-
-    before = uids()
-    assert len(before) == 3, "a head and two workers"
-    patch = json.dumps({"spec": {"participation": {"workers": 1}}})
-    cluster.kubectl("patch", "ft", task, f"--namespace={NAMESPACE}", "--type=merge", f"--patch={patch}")
-    until(
-        lambda: len(now := uids()) == 2 and not set(now.values()) & set(before.values()),
-        "a new head with one new worker", 180, "", every_seconds=1,
-    )  # fmt: skip
-    reached = int(progress.status(cluster.get("ft", task))["round"])
-    story.await_task(stage, PLANNER, running.task_id, lambda found: progress.status(found)["round"] > reached, 240)
-
-
 def state_directory(stage: Stage, member: str, task: str) -> Path:
     cluster = stage.clusters[member]
     claim = cluster.get("pvc", f"{task}-state")
