@@ -318,6 +318,11 @@ class TaskSpec(ApiModel):
         ParticipationSpec()
     )
 
+    @property
+    def local_workers(self) -> int:
+        """Worker pods at this member: its own wish, or what the terms say."""
+        return self.participation.workers or self.workers.replicas
+
 
 class Phase(StrEnum):
     """A word for people, derived from the conditions; programs read the conditions."""

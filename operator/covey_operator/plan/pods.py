@@ -57,7 +57,7 @@ class Site:
     @property
     def replicas(self) -> int:
         """Worker pods that this member wants."""
-        return self.spec.participation.workers or self.spec.workers.replicas
+        return self.spec.local_workers
 
 
 def cpu_number(quantity: str) -> str:

@@ -96,7 +96,7 @@ def _broken_rule(spec: TaskSpec, subnet: SubnetSpec, where: str, planner: str, o
             Reason.TOO_MANY_ROUNDS,
             f"The task asks for {spec.rounds.count} rounds; spec.policy.maxRounds of {where} is {policy.max_rounds}.",
         )
-    workers = spec.participation.workers or spec.workers.replicas
+    workers = spec.local_workers
     if policy.max_workers is not None and workers > policy.max_workers:
         return _decline(
             Reason.TOO_MANY_WORKERS,
