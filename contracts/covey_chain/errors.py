@@ -131,7 +131,7 @@ REMEDIES = {
     "AlreadyAccepted": "change the session key or end point instead",
     "AlreadyFull": "the task has all the members that it allows",
     "RolesNotHeld": "ask for roles that the member holds, or add them to spec.roles of the Subnet",
-    "SessionKeyTaken": "make a fresh session key",
+    "SessionKeyTaken": "delete the task's Secret with the session key, so that a fresh one is made",
     "NotParticipant": "accept the task first",
     "NotPlanner": "only the member that published the task may do this",
     "TooFewMembers": "wait until enough members have accepted",

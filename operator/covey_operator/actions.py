@@ -10,14 +10,16 @@ from eth_utils.crypto import keccak
 
 from covey_operator.keys import new_ray_token, new_session, new_tls, utc_now
 from covey_operator.kinds import Object, name_of, namespace_of
-from covey_operator.observe import Member
+from covey_operator.observe import Member, session_address
 from covey_operator.plan import model, names
 from covey_operator.plan.storage import secret
 from covey_operator.world import World
 
 
-async def make_secret(world: World, owner: Object, action: model.MakeSecret) -> Object | None:
-    """Make one of our Secrets; what was written.
+async def make_secret(world: World, owner: Object, action: model.MakeSecret) -> Object:
+    """Make one of our Secrets, or take the one that another operator has just made; what is there.
+
+    A session key that cannot be read serves nobody and is replaced; all else stays as it is.
 
     Raises:
         NameConflictError: somebody else's Secret has that name.
@@ -33,7 +35,8 @@ async def make_secret(world: World, owner: Object, action: model.MakeSecret) -> 
         case model.MakeTls():
             common = {names.NAME: "covey", names.MANAGED_BY: "covey-operator", names.SUBNET: name}
             made = secret(names.exchange(name), namespace, common, new_tls(name, utc_now()))
-    return await world.kube.apply(made, None, owner)
+    session = isinstance(action, model.MakeSession)
+    return await world.kube.make_once(made, owner, lambda live: not session or session_address(live) is not None)
 
 
 async def transact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -191,6 +191,38 @@ class Kube:
             raise
         self.own_writes.add(written)
         return written
+
+    async def make_once(self, desired: Object, owner: Object, usable: Callable[[Object], bool]) -> Object:
+        """Make a child that must not change once it serves, such as a key; what is there afterwards.
+
+        Another operator may make the same one at the same moment: the first stays, and both go on with it.
+
+        Raises:
+            NameConflictError: an object of that name exists and `owner` is not its controller.
+            RefusedError: the API server does not accept it (403, 422).
+            ApiException: 409 if it was made or changed by another a moment ago; the pass is simply run again.
+        """
+        kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
+        metadata = {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}
+        live = await self.get(kind, namespace, name)
+        if live is not None and not controlled_by(live, uid_of(owner)):
+            raise NameConflictError(kind.kind, namespace, name)
+        if live is not None and usable(live):
+            return live
+        try:
+            if live is None:
+                body = {**desired, "metadata": metadata}
+                made = await self._request("create", kind, kind.path(namespace), body=body, field_manager=FIELD_MANAGER)
+            else:
+                version = live["metadata"]["resourceVersion"]
+                body = {**desired, "metadata": {**metadata, "resourceVersion": version}}
+                made = await self._apply(kind, body, force=True)
+        except ApiException as error:
+            if error.status in (FORBIDDEN, UNPROCESSABLE):
+                raise RefusedError(kind.kind, name, _said(error)) from error
+            raise
+        self.own_writes.add(made)
+        return made
 
     @staticmethod
     def _current(desired: Object, live: Object) -> bool:

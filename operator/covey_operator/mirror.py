@@ -211,24 +211,26 @@ class Mirror:
         return followed
 
     async def _read_all(self, followed: _Followed) -> None:
+        """All or nothing: cut off in the middle, it leaves what was known before."""
         chain = await self.chain()
         head = await self._confirmed_block(chain)
-        followed.members = {member.address: member for member in await chain.members(followed.consortium.id)}
+        members = {member.address: member for member in await chain.members(followed.consortium.id)}
+        fresh = replace(followed, members=members, block=head)
         published = await chain.tasks(followed.consortium.id)
 
         async def one(task: PublishedTask) -> TaskOnChain:
             async with self._slots:
-                return await self._read_task(chain, followed, task)
+                return await self._read_task(chain, fresh, task)
 
         found = await asyncio.gather(*map(one, published))
-        followed.tasks = {task.published.task_id: task for task in found}
+        fresh.tasks = {task.published.task_id: task for task in found}
         live = [task.block for task in published if task.status in LIVE]
         if live:
             for event in await self._events(chain, min(live), head):
-                self._note_transaction(followed, event)
-        followed.block = head
+                self._note_transaction(fresh, event)
         if self._block is None:
             await self._remember_block(chain, head)
+        followed.members, followed.tasks, followed.block = fresh.members, fresh.tasks, head
 
     async def _poll(self) -> None:
         chain = await self.chain()
@@ -246,7 +248,6 @@ class Mirror:
     async def _start_again(self, chain: Chain, head: int) -> None:
         if self._block is not None:
             log.warning("chain mirror of %s: the chain was reorganised; everything is read again", self.key.contract)
-        await self._remember_block(chain, head)
         for followed in self._followed.values():
             before = followed.view()
             await self._read_all(followed)
@@ -254,6 +255,7 @@ class Mirror:
                 followed.block = before.block
             else:
                 self._wake_all(followed.consortium.name)
+        await self._remember_block(chain, head)  # last: what is cut off in the middle begins anew
 
     async def _take(self, chain: Chain, followed: _Followed, events: Iterable[Event], head: int) -> None:
         """Read again what the events speak of, and wake whom it concerns."""

@@ -73,6 +73,7 @@ async def reconcile(world: World, key: Key) -> float | None:
 async def _forget(world: World, key: Key) -> None:
     world.metrics.conditions.drop(key)
     world.progress.forget(key)
+    world.failing.discard(key)
     await world.chains.forget(key)
 
 
@@ -100,7 +101,7 @@ async def _reconcile_task(world: World, obj: Object) -> float:
             if known is not None:
                 known = replace(known, children=_with_secret(known.children, action, made))
         elif action is not None:
-            obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
+            obj = await _announce(world, obj, plan.status.wire(), plan.status.conditions)
             failure = await _act_for_task(world, obj, action, observed)
             if failure is not None:
                 plan = plan_task(task, replace(observed.seen, failure=failure))
@@ -114,7 +115,7 @@ async def _reconcile_task(world: World, obj: Object) -> float:
     return plan.wake_seconds
 
 
-def _with_secret(children: Children, action: MakeSecret, made: Object | None) -> Children:
+def _with_secret(children: Children, action: MakeSecret, made: Object) -> Children:
     match action:
         case MakeSession():
             return replace(children, session_address=session_address(made))
@@ -130,9 +131,15 @@ async def _act_for_task(world: World, obj: Object, action: Action, observed: Tas
         session = observed.seen.children.session_address
         await transact(world, observed.member, action, observed.seen.task_id, session, None)
     except (ChainError, TimeoutError) as error:
+        world.failing.add(key_of(obj))
         return _problem(world, error)
-    log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
+    _done(world, obj, action)
     return None
+
+
+def _done(world: World, obj: Object, action: Action) -> None:
+    world.failing.discard(key_of(obj))
+    log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
 
 
 def _problem(world: World, error: ChainError | NameConflictError | RefusedError | TimeoutError) -> Problem:
@@ -187,7 +194,7 @@ async def _reconcile_subnet(world: World, obj: Object) -> float:
         observed = await observe_subnet(world, obj, subnet)
         plan = plan_subnet(subnet, observed.seen)
         if plan.action is not None:
-            obj = await _show(world, obj, plan.status.wire(), plan.status.conditions)
+            obj = await _announce(world, obj, plan.status.wire(), plan.status.conditions)
             failure = await _act_for_subnet(world, obj, plan.action, observed)
             if failure is not None:
                 plan = plan_subnet(subnet, replace(observed.seen, failure=failure))
@@ -207,8 +214,9 @@ async def _act_for_subnet(world: World, obj: Object, action: Action, observed: S
         assert observed.member is not None, "a plan acts on chain only when the chain was seen"
         await transact(world, observed.member, action, None, None, observed.seen.tls)
     except (ChainError, NameConflictError, RefusedError, TimeoutError) as error:
+        world.failing.add(key_of(obj))
         return _problem(world, error)
-    log.info("%s %s: %s", obj["kind"], name_of(obj), type(action).__name__)
+    _done(world, obj, action)
     return None
 
 
@@ -240,6 +248,14 @@ def _is_news(condition: Condition, before: Condition | None) -> bool:
 
 def _asks_for_action(reason: Reason) -> bool:
     return reason not in NORMAL_LIFE.reasons and EXPLANATIONS[reason].remedy != NOTHING_TO_DO
+
+
+async def _announce(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
+    """Say what is about to be done, unless it failed the last time: then the failure stays shown until it succeeds.
+
+    Else each try would write twice and tell two events, and of two operators each would wake the other with that.
+    """
+    return obj if key_of(obj) in world.failing else await _show(world, obj, status, conditions)
 
 
 async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:

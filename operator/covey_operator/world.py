@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from covey_operator.chains import Chains
 from covey_operator.kinds import Key
@@ -27,6 +27,7 @@ class World:
     progress: ProgressPoller
     metrics: Metrics
     wake: Callable[[Key], None]
+    failing: set[Key] = field(default_factory=set)  # whose last transaction, or Secret, was refused
 
     @property
     def surroundings(self) -> Surroundings:

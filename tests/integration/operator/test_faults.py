@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from itertools import cycle
 
 import pytest
 from audited import at_rest, writes_of_the_operator
-from covey_operator.kinds import POD, SUBNET, TASK
+from covey_operator.kinds import POD, SECRET, SUBNET, TASK
+from covey_operator.plan.storage import secret
 from faulty_api import (
     BROKEN,
     BUSY,
@@ -20,6 +22,7 @@ from faulty_api import (
     FaultyApi,
     is_watch,
 )
+from kubernetes.aio.client.exceptions import ApiException
 from operator_pods import gone
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
@@ -178,3 +181,40 @@ async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server
             assert process.running, process.text()[-5000:]
             assert "Traceback" not in process.text(), process.text()[-5000:]
         await leave(cluster, site)
+
+
+async def test_two_that_try_the_same_in_vain_do_not_wake_each_other(cluster, member, api_server, another_operator):
+    site = await member()
+    serve = {"COVEY_WATCH_NAMESPACES": site.namespace, "COVEY_ERROR_RETRY_SECONDS": "1"}
+    with another_operator(**serve), another_operator(**serve):
+        cluster.apply(site.subnet(), site.task("wdbc", **ALONE, bounty={"amount": "99999"}))
+        await cluster.condition(TASK, site.namespace, "wdbc", "Published", "InsufficientFunds", "False")
+        await at_rest(api_server, {site.namespace})
+        seen = api_server.audit_size()
+        await asyncio.sleep(5)  # a few tries
+        assert writes_of_the_operator(api_server.audit(seen), {site.namespace}) == [], "it is told once"
+        await leave(cluster, site)
+
+
+async def test_a_key_that_another_operator_has_just_made_stays(cluster, member):
+    """The chain takes a session key once: were it overwritten, the one in use could never come back."""
+    site = await member()
+    cluster.apply(site.subnet())
+    owner = await cluster.get(SUBNET, site.namespace, "eu")
+
+    def key(text):
+        return secret("key", site.namespace, {}, {"key": base64.b64encode(text).decode()})
+
+    def make(text, usable):
+        return cluster.kube.make_once(key(text), owner, lambda _: usable)
+
+    made = await asyncio.gather(*(make(f"{i}".encode(), True) for i in range(8)), return_exceptions=True)
+    refused = [one for one in made if isinstance(one, ApiException)]
+    assert {one.status for one in refused} <= {409}, "they try again"
+    kept = await cluster.get(SECRET, site.namespace, "key")
+    assert {one["metadata"]["uid"] for one in made if one not in refused} == {kept["metadata"]["uid"]}
+    assert {one["data"]["key"] for one in made if one not in refused} == {kept["data"]["key"]}
+    assert (await make(b"late", True))["data"] == kept["data"]
+    replaced = await make(b"fresh", False)
+    assert (replaced["metadata"]["uid"], replaced["data"]) == (kept["metadata"]["uid"], key(b"fresh")["data"])
+    cluster.delete(SUBNET, site.namespace, "eu")
