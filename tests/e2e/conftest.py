@@ -6,7 +6,7 @@ COVEY_KEEP_CLUSTERS=1 leaves them running, for a look at what happened.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ from covey_demo.members import MEMBERS, PLANNER, SYSTEM_NAMESPACE, TASK_FILE
 from covey_demo.story import Stage
 from covey_dev import choice, golang
 from covey_dev.process import run
+
+LOG_CHARACTERS = 40_000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the clusters said when a test failed belongs to its report: afterwards they are gone."""
+    report = yield
+    log = getattr(call.excinfo.value, "log", "") if call.excinfo is not None else ""
+    if log:
+        report.sections.append(("what the clusters said", log[-LOG_CHARACTERS:]))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -52,3 +52,23 @@ async def test_who_lost_its_state_is_silent_where_it_may_have_signed(convene: Co
     stakes = {member.address: member.stake for member in await task.chain.participants(task.task_id)}
     assert stakes[careless.owner] == stakes[here[0].owner], "and has lost nothing"
     assert not any((careless.directory / MARK).iterdir()), "nothing is left of a task that is done"
+
+
+async def test_who_comes_when_all_others_have_left_is_told(convene: Convene):
+    """Nobody is there to give it the last rounds: it ends with a reason, instead of waiting for ever."""
+    task = await convene(rounds={"count": 4, **QUICK})
+    for site in task.sites:
+        drive(site, site.index, seconds=0.2)
+    await task.start()
+    *here, late = task.sites
+    await late.reaches(2)
+    await late.kill()
+    await succeed(task, here)
+    shutil.rmtree(late.directory / "state")
+    assert late.driving is not None
+    late.driving.cancel()
+    drive(late, late.index, seconds=0.2)
+    await late.start()
+    assert await late.exit_code(120) == 2, late.log[-3000:]
+    assert late.termination["reason"] == "PeersUnreachable"
+    assert "model.safetensors" in late.termination["message"]
