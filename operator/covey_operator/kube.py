@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -55,6 +56,21 @@ class RefusedError(Exception):
     def __init__(self, kind: str, name: str, message: str) -> None:
         super().__init__(f"{kind} {name} was refused: {message}")
         self.kind, self.name, self.message = kind, name, message
+
+
+@contextmanager
+def _refusals(desired: Object) -> Iterator[None]:
+    """What the API server says against a child, as the error that a pass tells."""
+    try:
+        yield
+    except ApiException as error:
+        if error.status in (FORBIDDEN, UNPROCESSABLE):
+            raise RefusedError(kind_of(desired).kind, name_of(desired), _said(error)) from error
+        raise
+
+
+def _with_owner(desired: Object, owner: Object) -> Object:
+    return {**desired, "metadata": {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}}
 
 
 def _said(error: ApiException) -> str:
@@ -173,21 +189,16 @@ class Kube:
             RefusedError: the API server does not accept it (403, 422).
         """
         kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
-        metadata = {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}
-        desired = with_hash({**desired, "metadata": metadata})
-        if live is None:
-            live = await self.get(kind, namespace, name)
-        if live is not None and not controlled_by(live, uid_of(owner)):
-            raise NameConflictError(kind.kind, namespace, name)
+        desired = with_hash(_with_owner(desired, owner))
+        live = await self._child(desired, live, owner)
         if live is not None and self._current(desired, live):
             return None
         try:
-            written = await self._apply(kind, desired, force=live is not None)
+            with _refusals(desired):
+                written = await self._apply(kind, desired, force=live is not None)
         except ApiException as error:
             if error.status == CONFLICT and live is None:  # somebody was faster
                 raise NameConflictError(kind.kind, namespace, name) from error
-            if error.status in (FORBIDDEN, UNPROCESSABLE):
-                raise RefusedError(kind.kind, name, _said(error)) from error
             raise
         self.own_writes.add(written)
         return written
@@ -202,27 +213,28 @@ class Kube:
             RefusedError: the API server does not accept it (403, 422).
             ApiException: 409 if it was made or changed by another a moment ago; the pass is simply run again.
         """
-        kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
-        metadata = {**desired["metadata"], "ownerReferences": [owner_reference(owner)]}
-        live = await self.get(kind, namespace, name)
-        if live is not None and not controlled_by(live, uid_of(owner)):
-            raise NameConflictError(kind.kind, namespace, name)
+        kind, desired = kind_of(desired), _with_owner(desired, owner)
+        live = await self._child(desired, None, owner)
         if live is not None and usable(live):
             return live
-        try:
+        with _refusals(desired):
             if live is None:
-                body = {**desired, "metadata": metadata}
-                made = await self._request("create", kind, kind.path(namespace), body=body, field_manager=FIELD_MANAGER)
+                path = kind.path(namespace_of(desired))
+                made = await self._request("create", kind, path, body=desired, field_manager=FIELD_MANAGER)
             else:
-                version = live["metadata"]["resourceVersion"]
-                body = {**desired, "metadata": {**metadata, "resourceVersion": version}}
-                made = await self._apply(kind, body, force=True)
-        except ApiException as error:
-            if error.status in (FORBIDDEN, UNPROCESSABLE):
-                raise RefusedError(kind.kind, name, _said(error)) from error
-            raise
+                desired["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+                made = await self._apply(kind, desired, force=True)
         self.own_writes.add(made)
         return made
+
+    async def _child(self, desired: Object, live: Object | None, owner: Object) -> Object | None:
+        """The object of that name, read unless it was before; never somebody else's."""
+        kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
+        if live is None:
+            live = await self.get(kind, namespace, name)
+        if live is not None and not controlled_by(live, uid_of(owner)):
+            raise NameConflictError(kind.kind, namespace, name)
+        return live
 
     @staticmethod
     def _current(desired: Object, live: Object) -> bool:
