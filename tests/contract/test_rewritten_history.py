@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from covey_chain import signing
 from covey_chain.errors import RpcUnavailable
 from covey_operator.metrics import Metrics
 from covey_operator.mirror import Mirror, MirrorKey
@@ -22,7 +23,8 @@ async def test_what_is_cut_off_in_the_middle_is_read_again(
     await mirror.refresh()
     before = await mirror.view("oncology-eu")
     assert before is not None
-    await lab.rpc("evm_mine")
+    # The block that is replaced must not be empty: a second empty one of the same second would be the same block.
+    await lab.wallets[1].fund(signing.address_of(signing.new_key()), 1)
     await mirror.refresh()
     await lab.rpc("anvil_reorg", 1, [])
     leaver = lab.wallets[0]
