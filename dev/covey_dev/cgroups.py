@@ -4,6 +4,7 @@ Both versions are handled: 1 (also hybrid), with a directory per controller, and
 """
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from covey_dev.errors import NotReadyError
@@ -47,6 +48,17 @@ def remove(cluster: str, root: Path = _ROOT) -> None:
     for top in tops:
         group = top / name(cluster).lstrip("/")
         if group.exists():
+            _remove_tree(group)
+
+
+def remove_abandoned(running: Collection[str], root: Path = _ROOT) -> None:
+    """Remove the cgroups of clusters that neither run nor are known any more, as after a killed run.
+
+    One in which a process lives stays: somebody uses it.
+    """
+    for group in existing(root):
+        lives = any(processes.read_text().strip() for processes in group.rglob("cgroup.procs"))
+        if group.name.removeprefix("covey-") not in running and not lives:
             _remove_tree(group)
 
 

@@ -77,20 +77,25 @@ class Sandbox:
         return cluster.enter(cluster.named(name))
 
     def end_shared(self) -> None:
-        """Also the bridge, and mount points that sandboxes needed."""
+        """Also the bridge, mount points that sandboxes needed, and cgroups that a killed run left."""
         for service in (registry.SERVICE, anvil.SERVICE):
             service.down()
         network.remove_bridge()
         cluster.remove_shared_directories()
+        cgroups.remove_abandoned(_running())
 
     def leftovers(self) -> list[str]:
         """Cgroups, network interfaces, mounts."""
-        running = {node.name for node in cluster.known() if cluster.process(node)}
+        running = _running()
         groups = [str(path) for path in cgroups.existing() if path.name.removeprefix("covey-") not in running]
         ports = [port for port in network.ports() if port.removeprefix("covey-") not in running]
         with open("/proc/self/mounts") as table:
             points = [line.split()[1] for line in table]
         return groups + ports + [point for point in points if point.startswith(str(paths.state()))]
+
+
+def _running() -> set[str]:
+    return {node.name for node in cluster.known() if cluster.process(node)}
 
 
 def site(node: Node) -> Site:
