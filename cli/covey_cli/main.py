@@ -176,6 +176,20 @@ def fallback(place: Place, task_id: bytes, key_file: Path, state: Path, rewards:
     click.echo(asyncio.run(work.step(place, signer_of(key_file), task_id, state, rewards)), nl=False)
 
 
+@cli.command()
+@of_task
+@KEY
+@click.option("--report", required=True, type=FILE, help="report.json of any member, from beside its model.")
+def claim(place: Place, task_id: bytes, key_file: Path, report: Path) -> None:
+    """Have paid what members earned in a task that is done and did not claim, as when one was away at its end.
+
+    Any key will do: it pays for the transactions, the members get the rewards.
+    """
+    from covey_cli import claim as work
+
+    click.echo(asyncio.run(work.claim(place, signer_of(key_file), task_id, report)), nl=False)
+
+
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options by which kubectl users say where."""
     options = (

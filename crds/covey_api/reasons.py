@@ -220,7 +220,9 @@ NEEDS_A_PERSON = Chapter(
         ),
         Reason.PEERS_UNREACHABLE: Explanation(
             "Some members of the task do not answer at the address that they registered; the message names them.",
-            "See that `spec.exchange.advertise` is right at both ends and that firewalls let the port through.",
+            "See that `spec.exchange.advertise` is right at both ends and that firewalls let the port through. If the "
+            "task is finished on chain, the others have left: see [what to do]"
+            "(../how-to/troubleshooting.md#you-were-away-when-the-task-ended).",
         ),
     },
 )

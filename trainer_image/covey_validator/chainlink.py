@@ -72,7 +72,7 @@ async def watch(link: ChainLink, node: Node) -> None:
             raise TaskFailed(
                 Reason.PEERS_UNREACHABLE,
                 "the task is finished on chain, but this member lacks its last rounds and no other member is there to "
-                "give them; ask one for its model.safetensors",
+                "give them; ask one for its model.safetensors and report.json (`covey claim` pays by the report)",
                 user_error=True,
             )
         await asyncio.sleep(WATCH_SECONDS)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from covey_cli.main import cli
 from numeric_driver import NumericDriver
 from test_absent_member import QUICK, digest, records, succeed
-from validator_consortium import Convene
+from validator_consortium import Consortium, Convene
 from validator_member import Site
 
 pytestmark = pytest.mark.chain
@@ -17,6 +21,13 @@ MARK = "output/.covey"
 
 def drive(site: Site, data: int, seconds: float) -> None:
     site.drive(NumericDriver(site.directory / "shared", data, seconds=lambda _number: seconds))
+
+
+async def claim(task: Consortium, report: Path, key_file: Path) -> str:
+    where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id), "--key-file", str(key_file)]
+    where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, ["claim", *where, "--report", str(report)])
+    return f"{done.exit_code} {done.output}"
 
 
 async def has_signed_in(site: Site, round_number: int) -> None:
@@ -55,7 +66,7 @@ async def test_who_lost_its_state_is_silent_where_it_may_have_signed(convene: Co
 
 
 async def test_who_comes_when_all_others_have_left_is_told(convene: Convene):
-    """Nobody is there to give it the last rounds: it ends with a reason, instead of waiting for ever."""
+    """Nobody is there to give it the last rounds: it ends with a reason, and is paid by the report of another."""
     task = await convene(rounds={"count": 4, **QUICK})
     for site in task.sites:
         drive(site, site.index, seconds=0.2)
@@ -72,3 +83,19 @@ async def test_who_comes_when_all_others_have_left_is_told(convene: Convene):
     assert await late.exit_code(120) == 2, late.log[-3000:]
     assert late.termination["reason"] == "PeersUnreachable"
     assert "model.safetensors" in late.termination["message"]
+
+    report = here[0].directory / "output/numbers/report.json"
+    (key_file := late.directory / "owner.key").write_text(late.owner_key)
+    earned = {owner: int(amount) for owner, amount in json.loads(report.read_text())["rewards"].items()}
+    assert earned[late.owner] > 0
+    other = late.directory / "other.json"
+    other.write_text(json.dumps({"rewards": {**earned, late.owner: str(earned[late.owner] + 1)}}))
+    assert "does not have the rewards that were settled in round 4" in await claim(task, other, key_file)
+    other.write_text('{"rewards": {"0x12": "5"}}')
+    assert "0x12 is no address" in await claim(task, other, key_file)
+    paid = await claim(task, report, key_file)
+    assert all(f"✓ {owner}: {amount} paid" in paid for owner, amount in earned.items())
+    assert await task.chain.claimed(task.task_id, late.owner) == earned[late.owner]
+    again = await claim(task, report, key_file)
+    assert again.startswith("0 ")
+    assert f"  {late.owner}: has been paid {earned[late.owner]}" in again
