@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -100,3 +100,15 @@ class Condition(ApiModel):
     message: Annotated[str, Field(max_length=4096, description="Why, for a person, and what to do.")] = ""
     observed_generation: Annotated[Count | None, Field(description="Generation that this condition speaks of.")] = None
     last_transition_time: Annotated[str, Field(max_length=32, description="When the status last changed (RFC 3339).")]
+
+
+class StatusModel(ApiModel):
+    """A status that one manager writes by server-side apply."""
+
+    def wire(self) -> dict[str, Any]:
+        """The JSON form; what is None or empty is left out.
+
+        An empty map or list that had items before becomes null on the API server (structured-merge-diff), which the
+        schema refuses.
+        """
+        return {name: value for name, value in super().wire().items() if value not in ({}, [])}

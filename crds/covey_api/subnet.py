@@ -24,7 +24,7 @@ from covey_api.base import (
     Toleration,
     list_map,
 )
-from covey_api.status import Condition
+from covey_api.status import Condition, StatusModel
 from covey_api.windows import EgressWindow
 
 
@@ -301,7 +301,7 @@ class SubnetMember(ApiModel):
     stake: Annotated[Amount, Field(description="Stake in whole tokens.")]
 
 
-class SubnetStatus(ApiModel):
+class SubnetStatus(StatusModel):
     """Observed membership."""
 
     observed_generation: Annotated[

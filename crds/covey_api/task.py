@@ -30,7 +30,7 @@ from covey_api.base import (
     list_map,
 )
 from covey_api.incentives import IncentivesSpec
-from covey_api.status import Condition
+from covey_api.status import Condition, StatusModel
 
 
 class Bounty(ApiModel):
@@ -352,7 +352,7 @@ class TransactionStatus(ApiModel):
     hash: Annotated[Hash, Field(description="Transaction hash.")]
 
 
-class TaskStatus(ApiModel):
+class TaskStatus(StatusModel):
     """Observed task."""
 
     observed_generation: Annotated[

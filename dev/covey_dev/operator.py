@@ -83,9 +83,9 @@ class OperatorProcess:
         """
         deadline = time.monotonic() + limit_seconds
         while time.monotonic() < deadline and self.running:
-            found = re.search(r"metrics on port (\d+)", self.text())
+            found = re.findall(r"metrics on port (\d+)", self.text())
             if found:
-                return int(found[1])
+                return int(found[-1])  # who lost the Lease serves anew
             time.sleep(0.05)
         raise NotReadyError("the operator does not serve", "Read its log.", self.text()[-3000:])
 

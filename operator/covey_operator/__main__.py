@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from covey_operator import __version__
+from covey_operator.lease import LeaseLostError
 from covey_operator.run import run
 from covey_operator.settings import Settings
 
 log = logging.getLogger("covey_operator")
 
 EXIT_FAILED, EXIT_SETTINGS = 1, 2
+STAND_BY_SECONDS = 1.0
 
 
 class JsonFormatter(logging.Formatter):
@@ -59,7 +61,17 @@ async def _until_signal(settings: Settings) -> None:
         log.info("covey operator %s serves metrics on port %d", __version__, port)
 
     handle_signals()
-    await run(settings, stop, on_ready=tell_port, handle_signals=handle_signals)
+    while not stop.is_set():
+        try:
+            await run(settings, stop, on_ready=tell_port, handle_signals=handle_signals)
+        except BaseExceptionGroup as failures:
+            lost, others = failures.split(LeaseLostError)
+            if lost is None or others is not None:
+                raise
+            # Everything has ended by now. A new process would be no cleaner, and where a node is so busy that a Lease
+            # cannot be renewed, the kubelet would wait longer before each of them.
+            log.warning("%s; all work has stopped, and this operator stands by", lost.exceptions[0])
+            await asyncio.sleep(STAND_BY_SECONDS)
 
 
 def main() -> int:

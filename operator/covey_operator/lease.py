@@ -1,8 +1,7 @@
-"""Leader election by a Lease; who loses it ends the process, who ends in order gives it back.
+"""Leader election by a Lease; who loses it stops all work, who ends in order gives it back.
 
-A standby has the Lease of a leader that was killed at most `LEASE_SECONDS` and one retry after the last renewal: within
-12 s. client-go allows 15 s for that; what an API server may be away before its leader gives up shrinks with it, from
-10 s to 7 s, and costs a restart.
+The times are client-go's. A standby has the Lease of a leader that was killed at most `LEASE_SECONDS` and one retry
+after the last renewal: within 17 s.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 log = logging.getLogger(__name__)
 
 LEASE_NAME = "covey-operator"
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10, 7, 2
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
 REQUEST_SECONDS = 3  # a connection that hangs must not outlast the Lease
-GIVE_UP_SECONDS = 9  # after the last renewal, whatever hangs: before a standby may have it
+GIVE_UP_SECONDS = 14  # after the last renewal, whatever hangs: before a standby may have it
 
 
 class LeaseLostError(RuntimeError):

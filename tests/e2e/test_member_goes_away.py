@@ -1,4 +1,7 @@
-"""One of three members goes away in the middle of a task: the others go on without it, and it comes back."""
+"""One of three members goes away in the middle of a task: the others go on without it, and it comes back.
+
+With its state, and without: then it does not know what it has signed, and must not sign anything else there.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +40,22 @@ def suspend(stage: Stage, task: str, value: bool) -> None:
     )
 
 
+def stake(stage: Stage) -> str:
+    """Of the member that goes away, as its Subnet shows it."""
+    (subnet,) = stage.clusters[MANUAL.name].objects("subnets")
+    return str(progress.status(subnet)["stake"])
+
+
 def rounds_done(task: dict[str, Any]) -> int:
     return int(progress.status(task).get("round") or 0)
 
 
-def test_two_go_on_without_the_third_which_comes_back(stage: Stage, task_id: str) -> None:
+@pytest.mark.parametrize("loses_its_volume", [False, True], ids=["with its state", "without its state"])
+def test_two_go_on_without_the_third_which_comes_back(stage: Stage, task_id: str, loses_its_volume: bool) -> None:
     story.join(stage, task_id)
     for member in MEMBERS:
         gone = story.await_task(stage, member, task_id, lambda found: rounds_done(found) >= 2, 600)
-    name = gone["metadata"]["name"]
+    name, staked = gone["metadata"]["name"], stake(stage)
     suspend(stage, name, True)
     told = story.await_task(
         stage, PLANNER, task_id,
@@ -53,9 +63,13 @@ def test_two_go_on_without_the_third_which_comes_back(stage: Stage, task_id: str
     )  # fmt: skip
     owner = ledger.address_of(stage.state.keys[MANUAL.name])
     assert owner in progress.condition(told, "Training")["message"]
+    if loses_its_volume:
+        claim = ("pvc", f"{name}-state", f"--namespace={NAMESPACE}", "--timeout=120s")
+        stage.clusters[MANUAL.name].kubectl("delete", *claim)
     alone = rounds_done(told)
     story.await_task(stage, PLANNER, task_id, lambda found: rounds_done(found) >= min(alone + 5, ROUNDS), 300)
     suspend(stage, name, False)
     tasks = story.follow(stage, task_id, 900)
     books = asyncio.run(ledger.books(stage.state, bytes.fromhex(task_id[2:])))
     assert outcome.check(stage, tasks, books)
+    assert stake(stage) == staked, "nobody lost stake by a second signature"

@@ -28,6 +28,20 @@ async def ready(cluster, port):
     await cluster.until("the operator is ready", check)
 
 
+async def leads(process):
+    return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
+
+
+def stands_by(process):
+    """Whether it has lost the Lease, stopped all work, and serves anew."""
+
+    async def check():
+        _, _, since = process.text().partition("all work has stopped, and this operator stands by")
+        return "serves metrics" in since
+
+    return check
+
+
 async def test_health_and_metrics(cluster, another_operator):
     with another_operator() as process:
         port = process.port()
@@ -54,11 +68,7 @@ async def test_one_works_the_other_takes_over(cluster, another_operator):
             await ready(cluster, port)  # a standby, too
             assert "covey_operator_leader 0.0" in fetch(port, "/metrics")[1]
             first.kill()
-
-            async def leads():
-                return "covey_operator_leader 1.0" in fetch(port, "/metrics")[1]
-
-            await cluster.until("the second leads", leads, limit_seconds=25)
+            await cluster.until("the second leads", lambda: leads(second), limit_seconds=25)
             assert second.terminate() == 0, second.text()
 
 
@@ -86,55 +96,43 @@ async def test_a_standby_follows_the_chain_before_it_leads(cluster, member, anot
 
 async def test_who_ends_in_order_gives_the_lease_back(cluster, another_operator):
     with another_operator(COVEY_LEADER_ELECTION="true") as first:
-        await ready(cluster, first.port())
-
-        async def leads():
-            return "covey_operator_leader 1.0" in fetch(first.port(), "/metrics")[1]
-
-        await cluster.until("it leads", leads)
+        await cluster.until("it leads", lambda: leads(first))
         assert first.terminate() == 0, first.text()
     held_by = ("get", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE, "-o", "jsonpath={.spec.holderIdentity}")
     assert cluster.server.kubectl(*held_by) == ""
     with another_operator(COVEY_LEADER_ELECTION="true") as second:
-
-        async def leads_too():
-            return "covey_operator_leader 1.0" in fetch(second.port(), "/metrics")[1]
-
-        await cluster.until("the next one leads", leads_too)
+        await cluster.until("the next one leads", lambda: leads(second))
 
 
-async def test_who_was_frozen_while_another_took_over_ends(cluster, another_operator):
+async def test_who_was_frozen_while_another_took_over_stands_by(cluster, another_operator):
     with another_operator(COVEY_LEADER_ELECTION="true") as first:
-
-        async def leads(process):
-            return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
-
         await cluster.until("the first leads", lambda: leads(first))
         with another_operator(COVEY_LEADER_ELECTION="true") as second:
             await ready(cluster, second.port())
             first.pause()
             await cluster.until("the second leads", lambda: leads(second), limit_seconds=60)
             first.resume()
-            assert first.exit_status(25) == 1
-            assert "could not be renewed" in first.text()
-            assert second.running
+            await cluster.until("it has noticed", stands_by(first))
+            assert await leads(second)
+            assert not await leads(first)
             assert second.terminate() == 0, second.text()
+        await cluster.until("the first leads again", lambda: leads(first))
+        assert first.terminate() == 0, first.text()
 
 
-async def test_an_operator_that_loses_its_lease_ends_at_once(cluster, another_operator):
+async def test_an_operator_that_loses_its_lease_stops_working_and_stands_by(cluster, another_operator):
     with another_operator(COVEY_LEADER_ELECTION="true") as process:
-
-        async def leads():
-            return "covey_operator_leader 1.0" in fetch(process.port(), "/metrics")[1]
-
-        await cluster.until("it leads", leads, limit_seconds=25)
+        await cluster.until("it leads", lambda: leads(process), limit_seconds=25)
         patch = '{"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 600}}'
         cluster.server.kubectl(
             "patch", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE, "--type=merge", "-p", patch
         )
-        assert process.exit_status(25) == 1
-        assert "could not be renewed" in process.text()
+        await cluster.until("it has noticed", stands_by(process))
+        await ready(cluster, process.port())
+        assert not await leads(process)
         cluster.server.kubectl("delete", "lease", "covey-operator", "-n", OPERATOR_NAMESPACE)
+        await cluster.until("it leads again, as the same process", lambda: leads(process))
+        assert process.terminate() == 0, process.text()
 
 
 async def test_roles_in_one_namespace_are_enough_and_a_killed_operator_goes_on(
