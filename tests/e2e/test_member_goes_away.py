@@ -18,13 +18,15 @@ from covey_demo.story import Stage
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 TASK = "away"
-ROUNDS = 150  # two members play one or two in a second, and the third needs half a minute to come back
+ROUNDS = 150  # two members play one or two in a second, and the third needs half a minute to come back,
+ROUNDS_FROM_NOTHING = 400  # or two if its program has to say the first model again
 
 
 @pytest.fixture
-def task_id(stage: Stage, make_task: Callable[..., dict[str, Any]]) -> Iterator[str]:
+def task_id(stage: Stage, make_task: Callable[..., dict[str, Any]], loses_its_volume: bool) -> Iterator[str]:
     task = make_task(TASK)
-    task["spec"]["rounds"] |= {"count": ROUNDS, "deadline": "20s", "answerWindow": "20s", "settleEvery": 50}
+    count = ROUNDS_FROM_NOTHING if loses_its_volume else ROUNDS
+    task["spec"]["rounds"] |= {"count": count, "deadline": "20s", "answerWindow": "20s", "settleEvery": 50}
     # Most of these rounds come when there is nothing left to learn; who judges then judges noise.
     task["spec"]["incentives"] = {"epochRounds": 1000}
     yield story.publish(stage, task)

@@ -297,6 +297,8 @@ def _suspend(draft: TaskDraft, site: Site, message: str) -> TaskPlan:
 
 
 def _idle(draft: TaskDraft, reason: Reason, message: str) -> TaskPlan:
+    if draft.seen.progress is not None:  # how far it has come stands; whom it reaches, and until when, is not known
+        draft.show_progress(draft.seen.progress.model_copy(update={"peers_connected": None, "eta_seconds": None}))
     draft.conditions.false(CLUSTER_READY, reason, message)
     draft.conditions.false(TRAINING, reason, message)
     if reason is Reason.DECLINED_BY_PERSON:

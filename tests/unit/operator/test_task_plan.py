@@ -286,6 +286,12 @@ def test_the_last_word_of_the_validator_stands_in_the_status_and_no_time_is_left
     assert status.eta is None
 
 
+def test_a_suspended_task_says_how_far_it_has_come(make):
+    status = plan_task(make.task(make.task_spec(suspend=True)), started(make, progress=SEEN_BEFORE)).status
+    assert (status.phase, *figures(status)) == ("Suspended", "3/4", "2/2", "0.5", {"auc": "0.8"}, 900, "100x")
+    assert status.eta is None
+
+
 def test_an_end_that_was_never_asked_about_has_the_same_figures(make):
     plan = plan_task(make.task(), started(make, children=head_that_ended(make, LAST_WORD)))
     assert figures(plan.status) == FINAL
