@@ -1,24 +1,33 @@
-"""What the ring is measured against: the same bytes to the same neighbour, which nobody keeps or passes on."""
+"""What the ring is measured against: the same bytes to the same neighbour, which nobody passes on."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from typing import IO
 
 import grpc
+from blake3 import blake3
+from covey_exchange.bulk import HASHED_BYTES
 
 from covey_bench.netns import address
 from covey_bench.ring_site import PIECE_BYTES, PORT, UPDATE_BYTES, Site, common_name, cpu_seconds, measured, until_told
 
 
-def mtls(site: Site, hashed: bool) -> None:
-    """A site of the ring of plain sockets; `hashed`: what comes goes through SHA-256, as verifying it must."""
+def mtls(site: Site, kept: bool) -> None:
+    """A site of the ring of plain sockets.
+
+    Args:
+        site: which one.
+        kept: do what a ring that verifies and passes on must at least: hash what comes with BLAKE3, keep it in a file
+            (one that was written before), and send updates from memory instead of one piece from the cache.
+    """
     total = UPDATE_BYTES * (len(site.peers) - 1)
     anchors = b"".join(peer.certificate for peer in site.peers)
 
@@ -51,24 +60,43 @@ def mtls(site: Site, hashed: bool) -> None:
     dialling.start()
     links["in"] = context(ssl.PROTOCOL_TLS_SERVER).wrap_socket(server.accept()[0], server_side=True)
     dialling.join()
-    until_told()
-    began, cpu = time.monotonic(), cpu_seconds()
+    piece = os.urandom(PIECE_BYTES)
+    update = memoryview(piece * (UPDATE_BYTES // PIECE_BYTES)) if kept else memoryview(piece)
 
     def send() -> None:
-        piece = os.urandom(PIECE_BYTES)
-        for _ in range(total // PIECE_BYTES):
-            links["out"].sendall(piece)
+        for at in range(0, total, PIECE_BYTES):
+            at %= len(update)
+            links["out"].sendall(update[at : at + PIECE_BYTES])
 
-    sending = threading.Thread(target=send)
-    sending.start()
-    buffer, left, digest = memoryview(bytearray(PIECE_BYTES)), total, hashlib.sha256()
-    while left:
-        count = links["in"].recv_into(buffer)
-        left -= count
-        if hashed:
-            digest.update(buffer[:count])
-    sending.join()
-    measured(began, cpu)
+    def keep(file: IO[bytes]) -> None:
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        for at in range(0, total, PIECE_BYTES):
+            digest = blake3()
+            for begin in range(0, PIECE_BYTES, HASHED_BYTES):
+                part, filled = buffer[begin : begin + HASHED_BYTES], 0
+                while filled < len(part):
+                    filled += links["in"].recv_into(part[filled:])
+                digest.update(part)
+            os.pwrite(file.fileno(), buffer, at)
+
+    def drop() -> None:
+        buffer, left = memoryview(bytearray(PIECE_BYTES)), total
+        while left:
+            left -= links["in"].recv_into(buffer)
+
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for _ in range(total // PIECE_BYTES if kept else 0):
+            file.write(piece)
+        until_told()
+        began, cpu = time.monotonic(), cpu_seconds()
+        sending = threading.Thread(target=send)
+        sending.start()
+        if kept:
+            keep(file)
+        else:
+            drop()
+        sending.join()
+        measured(began, cpu)
 
 
 def grpc_stream(site: Site) -> None:
