@@ -193,7 +193,8 @@ def main(arguments: list[str]) -> int:
         kind, index, folder, *large = arguments
         site = Site.load(Path(folder), int(index))
         if large:
-            with Path(large[0]).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            with Path(large[0]).open("rb") as file:  # views of the mapping live until the process ends, now
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 asyncio.run(covey(site, memoryview(mapped), rounds=1))
         elif kind == "covey":
             asyncio.run(covey(site, os.urandom(PIECE_BYTES) * (UPDATE_BYTES // PIECE_BYTES), rounds=2))
