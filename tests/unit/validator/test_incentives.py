@@ -393,6 +393,33 @@ def test_a_scaled_and_jittered_copy_of_another_is_found_and_own_updates_are_not(
     assert copied(RULE, parts, past) == {C}
 
 
+def dense(of: Flat, size: int = 1003) -> Flat:
+    """The same as an update of which every element is sent."""
+    whole = np.zeros(size, dtype=np.float32)
+    whole[of.indices] = of.values
+    return Flat.of({"a": whole[:500], "b": whole[500:].reshape(1, -1)})
+
+
+def test_what_is_sent_dense_is_judged_like_what_is_sent_sparse():
+    past = [Past({A: sparse(1), B: sparse(2)})]
+    parts = {A: jittered(sparse(1), 5), C: jittered(sparse(2), 6), D: sparse(3)}
+    dense_past = [Past({site: dense(part) for site, part in past[0].parts.items()})]
+    dense_parts = {site: dense(part) for site, part in parts.items()}
+    assert all(part.indices is None and part.support == 100 for part in dense_parts.values())
+    for mine in (parts, dense_parts):
+        for public in (past, dense_past):
+            assert copied(RULE, mine, public) == {C}
+
+
+def test_a_copy_is_found_that_hides_behind_zeros():
+    """Half of another's dense update, and zeros: what counts is only where something was sent."""
+    rng = np.random.default_rng(1)
+    public = rng.normal(size=1000).astype(np.float32)
+    half = np.where(np.arange(1000) % 2, public, 0).astype(np.float32)
+    past = [Past({B: Flat.of({"w": public})})]
+    assert copied(RULE, {C: Flat.of({"w": half}), D: Flat.of({"w": rng.normal(size=1000).astype("f4")})}, past) == {C}
+
+
 def test_a_copy_of_the_last_step_is_found_at_the_others_but_not_at_who_made_it_alone():
     step = Past({A: sparse(1), B: sparse(2), C: sparse(3)})
     indices = np.unique(np.concatenate([part.indices for part in step.parts.values()]))

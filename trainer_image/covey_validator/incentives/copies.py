@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from math import prod
 
 import numpy as np
 from covey_exchange.codec import Sparse, Update
@@ -21,41 +22,56 @@ from covey_validator.incentives.terms import PPM, Rule
 
 @dataclass(frozen=True)
 class Flat:
-    """An update as one sparse vector, tensors in ascending order of name.
+    """An update as one vector, tensors in ascending order of name.
 
     Attributes:
-        indices: int64, strictly ascending; only of values that are not zero.
-        values: float32, one for each index.
+        indices: int64, strictly ascending, of the values that are not zero; None if `values` has all elements, as of an
+            update of which most is dense: nine such are kept, and indices are twice as large.
+        values: float32.
     """
 
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int64] | None
     values: Array
 
     @classmethod
     def of(cls, update: Update) -> Flat:
-        """Join all tensors, dense ones as well."""
+        """Join all tensors."""
+        parts = [update[name] for name in sorted(update, key=lambda name: name.encode())]
+        sizes = [prod(part.shape) for part in parts]
+        dense = sum(size for part, size in zip(parts, sizes, strict=True) if not isinstance(part, Sparse))
+        if 2 * dense > sum(sizes):
+            return cls(None, np.concatenate([_whole(part) for part in parts]).astype(np.float32, copy=False))
         indices, values, offset = [], [], 0
-        for name in sorted(update, key=lambda name: name.encode()):
-            part = update[name]
+        for part, size in zip(parts, sizes, strict=True):
             if isinstance(part, Sparse):
-                found, kept = part.indices + offset, part.values
-                size = int(np.prod(part.shape, dtype=np.int64))
+                found, kept = part.indices, part.values
             else:
-                kept = part.reshape(-1)
-                found, size = np.arange(offset, offset + kept.size, dtype=np.int64), kept.size
+                found, kept = np.arange(size, dtype=np.int64), part.reshape(-1)
             there = kept != 0
-            if not there.all():
-                found, kept = found[there], kept[there]
-            indices.append(found)
-            values.append(kept)
+            indices.append(found[there] + offset)
+            values.append(kept[there])
             offset += size
-        joined = np.concatenate(values).astype(np.float32, copy=False)
-        return cls(_everywhere(offset) if joined.size == offset else np.concatenate(indices), joined)
+        return cls(np.concatenate(indices), np.concatenate(values).astype(np.float32, copy=False))
+
+    @cached_property
+    def support(self) -> int:
+        """How many elements are not zero."""
+        return int(np.count_nonzero(self.values)) if self.indices is None else self.indices.size
+
+    def on(self, other: Flat) -> Array:
+        """One value for each of the other's values, zero where it or we have none; not to be changed."""
+        if other.indices is not None:
+            return self.values[other.indices] if self.indices is None else self.at(other.indices)
+        if self.indices is None:
+            found = self.values
+        else:
+            found = np.zeros_like(other.values)
+            found[self.indices] = self.values
+        return found if other.support == other.values.size else np.where(other.values != 0, found, np.float32(0))
 
     def at(self, indices: NDArray[np.int64]) -> Array:
-        """Values at some places, zero where there is none; not to be changed."""
-        if indices is self.indices:
-            return self.values
+        """Values at some places, zero where there is none; of an update that has indices."""
+        assert self.indices is not None
         found = np.zeros(indices.size, dtype=np.float32)
         if not self.indices.size:
             return found
@@ -68,6 +84,14 @@ class Flat:
         return np.where(self.indices[places] == indices, self.values[places], np.float32(0))
 
 
+def _whole(part: Sparse | Array) -> Array:
+    if not isinstance(part, Sparse):
+        return part.reshape(-1)
+    found = np.zeros(prod(part.shape), dtype=np.float32)
+    found[part.indices] = part.values
+    return found
+
+
 @dataclass(frozen=True)
 class Past:
     """What the sites made of an earlier round: site -> its part (`RoundMerge.parts`).
@@ -78,11 +102,11 @@ class Past:
 
     parts: Mapping[str, Flat]
 
-    def others(self, site: str, indices: NDArray[np.int64]) -> Iterator[Array]:
-        """On these places: every other site's part, and all of them together, which is the step without the site's."""
-        together = np.zeros(indices.size, dtype=np.float32)
+    def others(self, site: str, update: Flat) -> Iterator[Array]:
+        """Where the site's update is: every other's part, and all of them together, the step without the site's."""
+        together = np.zeros_like(update.values)
         for other in sorted(self.parts.keys() - {site}):
-            part = self.parts[other].at(indices)
+            part = self.parts[other].on(update)
             together += part
             yield part
         yield together
@@ -101,20 +125,14 @@ def copied(rule: Rule, parts: Mapping[str, Flat], past: Sequence[Past]) -> froze
     return frozenset(
         site
         for site, update in parts.items()
-        if any(_repeats(rule, update, public) for each in past for public in each.others(site, update.indices))
+        if any(_repeats(rule, update, public) for each in past for public in each.others(site, update))
     )
 
 
 def _repeats(rule: Rule, update: Flat, public: Array) -> bool:
     """Whether the cosine on the update's support exceeds the limit, and more than half of the support is covered."""
-    if 2 * int(np.count_nonzero(public)) <= update.indices.size:
+    if 2 * int(np.count_nonzero(public)) <= update.support:
         return False
     (ours,), (product, theirs) = inner_products([update.values, public])
     limit = rule.copy_ppm / PPM
     return product > 0 and product * product > limit * limit * ours * theirs
-
-
-@lru_cache(maxsize=1)
-def _everywhere(size: int) -> NDArray[np.int64]:
-    """The indices of updates that leave no element out: 8 bytes an element, which all of them share."""
-    return np.arange(size, dtype=np.int64)
