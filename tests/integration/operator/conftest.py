@@ -60,11 +60,25 @@ def operators(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def operator(operators: Operators) -> Iterator[OperatorProcess]:
-    """The operator that serves all tests of the run; nothing may ever be forbidden to it, and no pass may crash."""
-    process = operators.shared = operators.start()
-    yield process
-    operators.shared = None
+def shared_operator(operators: Operators) -> Iterator[None]:
+    """An operator serves all tests of the run."""
+    operators.shared = operators.start()
+    yield
+    end_shared(operators)
+
+
+@pytest.fixture
+def operator(operators: Operators, shared_operator: None) -> OperatorProcess:
+    """The operator that serves all tests."""
+    assert operators.shared is not None
+    return operators.shared
+
+
+def end_shared(operators: Operators) -> None:
+    """Nothing may ever have been forbidden to it, and no pass may have crashed."""
+    process, operators.shared = operators.shared, None
+    assert process is not None
+    process.port()  # from here on a signal ends it in order
     assert process.running, process.text()[-5000:]
     assert process.terminate() == 0, process.text()[-5000:]
     log = process.text()
@@ -83,12 +97,13 @@ def excerpt(log: str, place: int) -> str:
 
 @pytest.fixture
 def alone(operators: Operators) -> Iterator[None]:
-    """No operator works but those that the test starts: the one of the run stands still meanwhile."""
-    if operators.shared is not None:
-        operators.shared.pause()
+    """No operator works but those that the test starts: the one of the run ends, and another one comes afterwards."""
+    shared = operators.shared is not None
+    if shared:
+        end_shared(operators)
     yield
-    if operators.shared is not None:
-        operators.shared.resume()
+    if shared:
+        operators.shared = operators.start()
 
 
 class Cluster:

@@ -7,7 +7,7 @@ from covey_api.subnet import SubnetMember, SubnetStatus
 from covey_api.task import ModelStatus, TaskStatus, TransactionStatus
 from covey_operator.kinds import SUBNET, TASK
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.chain]
+pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
 
 HASH, ADDRESS = "0x" + "ab" * 32, "0x" + "11" * 20
 TOLD = TaskStatus(
