@@ -20,7 +20,7 @@ from covey_consortium.convene import STAKE
 from covey_exchange.manifest import Array
 from covey_exchange.proto import driver_pb2 as wire
 from numeric_driver import SHAPE, NumericDriver
-from validator_consortium import Consortium, Convene
+from validator_consortium import Consortium, Convene, contract_options
 from validator_member import Site
 
 pytestmark = pytest.mark.chain
@@ -48,8 +48,7 @@ class Desk:
         self.where: list[str] = []
 
     def at(self, chain: Chain, task_id: bytes) -> None:
-        self.where = ["--rpc-url", self.node.url, "--chain-id", str(self.node.chain_id)]
-        self.where += ["--contract", chain.domain.contract, "--task", "0x" + task_id.hex()]
+        self.where = contract_options(self.node, chain.domain.contract, task_id)
 
     async def say(self, verb: str, *options: str | Path, key: bytes | str | None = None) -> str:
         arguments = [verb] if verb == "verify" else ["appeal", verb]

@@ -74,8 +74,7 @@ async def test_noise_and_lies_end_slashed_and_removed_on_chain_and_the_honest_ar
 
 async def an_auditor_finds_the_same(task: Consortium, attacker: Site) -> None:
     state, output = task.sites[0].directory / "state", task.sites[0].directory / "output/numbers"
-    where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id), "--state", str(state)]
-    where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
+    where = [*task.options, "--state", str(state)]
 
     def verify(model: Path = output / "model.safetensors") -> str:
         return CliRunner().invoke(cli, ["verify", *where, "--model", str(model)]).output
@@ -139,9 +138,7 @@ async def test_with_an_auditor_what_is_held_waits_for_its_word(convene: Convene,
     def appeal(verb: str, key: bytes | str, *options: str) -> str:
         key_file = tmp_path / "key"
         key_file.write_text(key if isinstance(key, str) else "0x" + key.hex())
-        where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id)]
-        where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
-        done = CliRunner().invoke(cli, ["appeal", verb, *where, "--key-file", str(key_file), *options])
+        done = CliRunner().invoke(cli, ["appeal", verb, *task.options, "--key-file", str(key_file), *options])
         return f"{done.exit_code} {done.output}"
 
     async def said(*arguments: Any) -> str:

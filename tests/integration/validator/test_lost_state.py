@@ -24,9 +24,8 @@ def drive(site: Site, data: int, seconds: float) -> None:
 
 
 async def claim(task: Consortium, report: Path, key_file: Path) -> str:
-    where = ["--rpc-url", task.node.url, "--chain-id", str(task.node.chain_id), "--key-file", str(key_file)]
-    where += ["--contract", task.chain.settlement_contract.address, "--task", "0x" + task.task_id.hex()]
-    done = await asyncio.to_thread(CliRunner().invoke, cli, ["claim", *where, "--report", str(report)])
+    arguments = ["claim", *task.options, "--key-file", str(key_file), "--report", str(report)]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
     return f"{done.exit_code} {done.output}"
 
 
