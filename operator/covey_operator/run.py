@@ -23,14 +23,10 @@ from covey_operator.server import serve
 from covey_operator.settings import Settings
 from covey_operator.shared import SharedReads
 from covey_operator.standby import stand_by
-from covey_operator.watch import build_registry, build_settings
+from covey_operator.watch import WatchEndedError, build_registry, build_settings, heed_watchers
 from covey_operator.world import World
 
 log = logging.getLogger(__name__)
-
-
-class WatchEndedError(RuntimeError):
-    """kopf ended although nobody asked it to."""
 
 
 class StopRequested(Exception):
@@ -45,6 +41,8 @@ async def connect() -> ApiClient:
     """A client from the pod's service account, or from the kubeconfig."""
     configuration = Configuration()
     configuration.connection_pool_maxsize = CONNECTIONS
+    # The API server is not behind a proxy; looking for one in the environment takes a thread for each request.
+    configuration.client_session_kwargs = {"trust_env": False}
     try:
         config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
@@ -112,6 +110,7 @@ async def run(
                 wake=wake,
             )
             registry = build_registry(wake, kube.own_writes)
+            group.create_task(heed_watchers(), name="watchers")
             group.create_task(_watch(settings, registry, handle_signals), name="watch")
             if settings.leader_election:
                 group.create_task(hold_lease(lease_api, settings.namespace, settings.pod_name, leading), name="lease")

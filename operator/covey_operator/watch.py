@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Mapping
 
 import kopf
@@ -9,6 +11,29 @@ import kopf
 from covey_operator.kinds import POD, SUBNET, TASK, Key
 from covey_operator.kube import OwnWrites
 from covey_operator.plan.names import TASK as TASK_LABEL
+
+KOPFS_WATCHERS = "watcher for "  # begins the names of their tasks
+LOOK_SECONDS = 1.0
+
+
+class WatchEndedError(RuntimeError):
+    """A watch ended although nobody asked it to."""
+
+
+async def heed_watchers() -> None:
+    """End with the first of kopf's watchers that ends: one that is cancelled kopf does not miss, nor its news.
+
+    Raises:
+        WatchEndedError: with the watcher's own error as its cause, if it had one.
+    """
+    watchers: set[asyncio.Task[object]] = set()
+    while True:
+        watchers |= {task for task in asyncio.all_tasks() if task.get_name().startswith(KOPFS_WATCHERS)}
+        for watcher in watchers:
+            if watcher.done():
+                cause = None if watcher.cancelled() else watcher.exception()
+                raise WatchEndedError(f"the {watcher.get_name()} has ended") from cause
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 class NoDifferences(kopf.AnnotationsDiffBaseStorage):
@@ -66,6 +91,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["", POD.version, POD.plural] = TASK_LABEL
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
+    # kopf's limit for silence cancels whoever takes the events, for good, when it falls due between two of them: as it
+    # does in a process that was frozen. The limit of the client is enough.
+    settings.watching.inactivity_timeout = math.inf
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 1.0
     # An operator that starts beside ten thousand pods must not hold all of them at once.

@@ -29,19 +29,19 @@ class Fault:
         status: answered with this code, without asking the API server.
         retry_after_seconds: stands in the header of that answer.
         lost: the API server gets the request, but the connection breaks before its answer.
-        expired: a watch ends with the event that its resource version is too old (410).
+        event: a watch ends with an event of this code: 410 that its resource version is too old.
     """
 
     name: str
     status: int | None = None
     retry_after_seconds: int | None = None
     lost: bool = False
-    expired: bool = False
+    event: int | None = None
 
 
 RESET = Fault("reset")
 LOST_ANSWER = Fault("lost answer", lost=True)
-EXPIRED = Fault("410", expired=True)
+EXPIRED, WATCH_BROKEN = Fault("410", event=410), Fault("500 of a watch", event=500)
 CONFLICT, BUSY = Fault("409", 409), Fault("429", 429, retry_after_seconds=1)
 BROKEN, UNAVAILABLE = Fault("500", 500), Fault("503", 503, retry_after_seconds=1)
 
@@ -119,8 +119,8 @@ class FaultyApi:
     @staticmethod
     def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Injected"}
-        if fault.expired:
-            event = {"type": "ERROR", "object": {**status, "code": 410, "reason": "Expired"}}
+        if fault.event is not None:
+            event = {"type": "ERROR", "object": {**status, "code": fault.event}}
             return web.Response(text=json.dumps(event) + "\n", content_type="application/json")
         if fault.status is None:
             assert request.transport is not None

@@ -19,6 +19,7 @@ from faulty_api import (
     LOST_ANSWER,
     RESET,
     UNAVAILABLE,
+    WATCH_BROKEN,
     FaultyApi,
     is_watch,
 )
@@ -96,6 +97,15 @@ async def test_one_answer_in_thirty_and_most_watches_may_fail(cluster, member, f
         await leave(cluster, site)
         assert process.running, process.text()[-5000:]
         assert "Traceback" not in process.text(), process.text()[-5000:]
+
+
+async def test_a_watch_that_ends_for_good_ends_the_process(member, faulty, through, another_operator):
+    """It would go on without any news of pods; the kubelet starts it anew."""
+    site = await member()
+    faulty.decide = lambda request: WATCH_BROKEN if is_watch(request) and "pods" in request.path else None
+    with another_operator(**through(site.namespace)) as process:
+        assert await asyncio.to_thread(process.exit_status) == 1
+        assert "Error in the watch-stream" in process.text()
 
 
 async def test_an_outage_of_the_api_server_is_waited_out(cluster, member, faulty, through, another_operator):
