@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from covey_api.status import Condition, Reason
+from covey_api.status import Condition, ConditionStatus, Reason
 from covey_api.subnet import Backend, SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec
 from covey_chain.errors import ChainError
@@ -60,6 +60,7 @@ from covey_operator.plan.model import (
     TaskSeen,
 )
 from covey_operator.plan.report import Record, read_record
+from covey_operator.plan.status import TRAINING
 from covey_operator.plan.storage import SESSION_KEY, read_ledger
 from covey_operator.world import World
 
@@ -216,9 +217,10 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
     tasks = [_glance(task) async for task in world.kube.each(TASK, subnet.namespace)]
     here = [task for task in tasks if task.subnet == subnet.name]
     answers = [answer for task in here if (answer := world.progress.live(task.key)) is not None]
+    unheard = any(task.training and world.progress.answer(task.key) is None for task in here)
     member = await reach_member(world, subnet.namespace, subnet.spec, key_of(obj))
     if isinstance(member, Problem):
-        seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers))
+        seen = SubnetSeen(now=now, around=around, problem=member, progress=tuple(answers), unheard=unheard)
         return SubnetObservation(seen, None)
     problem, tls, balance = None, None, None
     secret = await world.kube.get(SECRET, subnet.namespace, names.exchange(subnet.name))
@@ -244,6 +246,7 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
         taken_names=frozenset(task.key[2] for task in tasks),
         progress=tuple(answers),
         cut_off=tuple(task.key[2] for task in here if task.cut_off),
+        unheard=unheard,
     )
     return SubnetObservation(seen, member)
 
@@ -379,6 +382,7 @@ class _Glance:
     subnet: str | None
     mirror_of: bytes | None
     cut_off: bool
+    training: bool
 
 
 def _glance(task: Object) -> _Glance:
@@ -389,6 +393,7 @@ def _glance(task: Object) -> _Glance:
         subnet=(task.get("spec") or {}).get("subnet"),
         mirror_of=bytes.fromhex(text.removeprefix("0x")) if text else None,
         cut_off=any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told),
+        training=any((one.get("type"), one.get("status")) == (TRAINING, ConditionStatus.TRUE) for one in told),
     )
 
 

@@ -106,13 +106,23 @@ async def _reconcile_task(world: World, obj: Object) -> float:
             if failure is not None:
                 plan = plan_task(task, replace(observed.seen, failure=failure))
                 break
-        elif not written and not any(removed):
+        elif not written and not any(removed) and not await _ask_first(world, task, plan):
             break
-    if task.spec is not None:
-        subnet_key = (SUBNET.kind, task.namespace, task.spec.subnet)
-        world.progress.watch(key_of(obj), plan.watch_head, subnet_key)
+    _watch_head(world, task, plan)
     await _show(world, obj, plan.status.wire(), plan.status.conditions)
     return plan.wake_seconds
+
+
+def _watch_head(world: World, task: Task, plan: TaskPlan) -> None:
+    if task.spec is not None:
+        subnet = (SUBNET.kind, task.namespace, task.spec.subnet)
+        world.progress.watch((TASK.kind, task.namespace, task.name), plan.watch_head, subnet)
+
+
+async def _ask_first(world: World, task: Task, plan: TaskPlan) -> bool:
+    """Whether a validator of which nothing was known has told how far it is."""
+    _watch_head(world, task, plan)
+    return await world.progress.ask_first((TASK.kind, task.namespace, task.name))
 
 
 def _with_secret(children: Children, action: MakeSecret, made: Object) -> Children:

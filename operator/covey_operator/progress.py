@@ -34,6 +34,7 @@ class ProgressPoller:
         self._answers: dict[Key, Progress] = {}
         self._turns: OrderedDict[Key, None] = OrderedDict()
         self._asking: set[Key] = set()
+        self._session: aiohttp.ClientSession | None = None
 
     def watch(self, key: Key, head_ip: str | None, subnet: Key) -> None:
         """Ask this head from now on; None asks no more but keeps the last answer.
@@ -65,16 +66,28 @@ class ProgressPoller:
         """The newest answer if the head is still asked: what an ended task said of its peers is history."""
         return self._answers.get(key) if key in self._heads else None
 
+    async def ask_first(self, key: Key) -> bool:
+        """Ask a head that is watched but of which nothing is known yet; whether it has answered.
+
+        So the first pass of an operator that has just started shows what the last one of the operator before it did.
+        """
+        if key in self._answers or key in self._asking or key not in self._heads:
+            return False
+        return await self._ask(key, self._heads[key])
+
     async def run(self) -> None:
         """Ask all heads in turn, evenly spread, for ever; who is slow to answer keeps nobody waiting."""
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             while True:
                 key = self._next()
                 if key is not None and key not in self._asking:
-                    self._asking.add(key)
-                    group.create_task(self._ask(session, key, self._heads[key]))
+                    group.create_task(self._ask_and_wake(key, self._heads[key]))
                 await asyncio.sleep(max(self._poll_seconds / max(1, len(self._heads)), 1 / MOST_PER_SECOND))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
 
     def _next(self) -> Key | None:
         """Whose turn it is; its next one comes after all others'."""
@@ -85,25 +98,33 @@ class ProgressPoller:
                 return key
         return None
 
-    async def _ask(self, session: aiohttp.ClientSession, key: Key, head_ip: str) -> None:
+    async def _ask_and_wake(self, key: Key, head_ip: str) -> None:
+        if await self._ask(key, head_ip):
+            self._wake(key, 0.0)
+
+    async def _ask(self, key: Key, head_ip: str) -> bool:
+        """Whether it has answered something new."""
+        self._asking.add(key)
         host = f"[{head_ip}]" if ":" in head_ip else head_ip
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
         try:
-            async with session.get(f"http://{host}:{self._port}/status") as response:
+            async with self._session.get(f"http://{host}:{self._port}/status") as response:
                 response.raise_for_status()
                 fresh = Progress.model_validate_json(await response.content.read(MAX_ANSWER_BYTES))
         except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
             # A validator that starts, ends or hangs shows in its pod's status; the last answer stands meanwhile.
             log.debug("no progress from %s at %s: %s", key, head_ip, error)
-            return
+            return False
         finally:
             self._asking.discard(key)
         before = self._answers.get(key)
         if self._heads.get(key) != head_ip or fresh == before:
-            return
+            return False
         self._answers[key] = fresh
-        self._wake(key, 0.0)
         if before is None or _reachable(before) != _reachable(fresh):
             self._wake(self._subnets[key], SUBNET_SECONDS)
+        return True
 
 
 def _reachable(progress: Progress) -> tuple[bool, bool]:

@@ -89,6 +89,8 @@ async def run(
         lambda: queue.stalled_seconds,
         lambda: chains.stalled_seconds if chains is not None else 0.0,
     )
+    options = {} if progress_port is None else {"port": progress_port}
+    progress = ProgressPoller(settings.progress_poll_seconds, wake_after, **options)
     api, lease_api = await connect(), await connect()  # a renewal must not wait behind a thousand reads
     chains: Chains | None = None
     in_order = False
@@ -97,7 +99,6 @@ async def run(
             if on_ready is not None:
                 on_ready(port)
             group.create_task(_stop(stop), name="stop")
-            options = {} if progress_port is None else {"port": progress_port}
             chains = Chains(group, wake_after, settings.chain_poll_seconds, metrics)
             kube = Kube(api, metrics, settings.pod_name)
             world = World(
@@ -105,7 +106,7 @@ async def run(
                 kube=kube,
                 shared=SharedReads(kube),
                 chains=chains,
-                progress=ProgressPoller(settings.progress_poll_seconds, wake_after, **options),
+                progress=progress,
                 metrics=metrics,
                 wake=wake,
             )
@@ -131,6 +132,7 @@ async def run(
         queue.close()
         if chains is not None:
             await chains.close()
+        await progress.close()
         if in_order and leading.is_set() and settings.leader_election:
             await give_back(lease_api, settings.namespace, settings.pod_name)
         for client in (api, lease_api):

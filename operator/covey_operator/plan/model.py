@@ -325,6 +325,7 @@ class SubnetSeen:
     taken_names: frozenset[str] = frozenset()
     progress: tuple[Progress, ...] = ()  # of this Subnet's running tasks
     cut_off: tuple[str, ...] = ()  # those of them that have had the time to reach a peer and reach none
+    unheard: bool = False  # whether one runs that this operator, just started, has not asked yet
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class Conditions:
         """Set one condition to Unknown."""
         self.say(kind, ConditionStatus.UNKNOWN, reason, message)
 
+    def keep(self, kind: str) -> None:
+        """Say what was said the last time."""
+        before = self._previous.get(kind)
+        if before is not None:
+            self.say(kind, before.status, Reason(before.reason), before.message)
+
     def status(self, kind: str) -> ConditionStatus:
         """Status said so far."""
         return self._said[kind][0]

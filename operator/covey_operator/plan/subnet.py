@@ -115,10 +115,12 @@ def _stake(spec: SubnetSpec, chain: ConsortiumOnChain, member: Member, condition
 def _say_exchange(conditions: Conditions, seen: SubnetSeen) -> None:
     """What the running tasks' validators say about their peers; without tasks nobody can know."""
     told = [one for one in seen.progress if one.peers]
-    if not told:
-        conditions.unknown(EXCHANGE_REACHABLE, Reason.NOT_STARTED, "No task runs that could show it.")
-    elif any(one.peers_connected for one in told):
+    if any(one.peers_connected for one in told):
         conditions.true(EXCHANGE_REACHABLE, Reason.AS_EXPECTED, "Peers are connected.")
+    elif seen.unheard:
+        conditions.keep(EXCHANGE_REACHABLE)
+    elif not told:
+        conditions.unknown(EXCHANGE_REACHABLE, Reason.NOT_STARTED, "No task runs that could show it.")
     elif seen.cut_off:
         text = (
             f"{', '.join(seen.cut_off)}: no peer is connected. Check spec.exchange.advertise, the firewall and the "

@@ -24,7 +24,7 @@ from faulty_api import (
     is_watch,
 )
 from kubernetes.aio.client.exceptions import ApiException
-from operator_pods import gone
+from operator_pods import HEAD_IP, gone, start_pods, validator_at
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chain, pytest.mark.usefixtures("alone")]
 
@@ -171,6 +171,31 @@ async def test_an_operator_that_was_away_while_pods_were_lost_goes_on(cluster, m
         await leave(cluster, site)
     finally:
         assert process.terminate() == 0, process.text()[-5000:]
+
+
+async def test_one_that_starts_beside_a_running_task_writes_nothing(cluster, member, api_server, another_operator):
+    """Or each restart would tell of every task that it does not train, and then that it does."""
+    site = await member()
+    serve = {"COVEY_WATCH_NAMESPACES": site.namespace}
+    async with validator_at(HEAD_IP, {"round": 0, "rounds": 1, "peers": 1, "peersConnected": 1}):
+        with another_operator(**serve):
+            cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+            await start_pods(cluster, site.namespace, "wdbc", HEAD_IP)
+            await cluster.condition(TASK, site.namespace, "wdbc", "Training", "RoundsRunning", "True")
+            await cluster.condition(SUBNET, site.namespace, "eu", "ExchangeReachable", "AsExpected", "True")
+            await at_rest(api_server, {site.namespace})
+        seen = api_server.audit_size()
+        with another_operator(**serve) as second:
+
+            async def looked():
+                read = [e for e in api_server.audit(seen) if e["verb"] == "get"]
+                return {"subnets", "federatedtasks"} <= {(e.get("objectRef") or {}).get("resource") for e in read}
+
+            await cluster.until("passes were run", looked)
+            await asyncio.sleep(8)  # longer than a Subnet waits for what its tasks say
+            assert writes_of_the_operator(api_server.audit(seen), {site.namespace}) == []
+            assert second.running, second.text()[-5000:]
+            await leave(cluster, site)
 
 
 async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server, another_operator):

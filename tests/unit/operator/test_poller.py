@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import ClientSession, web
+from aiohttp import web
 from covey_operator.plan.report import Progress
 from covey_operator.progress import ProgressPoller
 
@@ -53,6 +53,7 @@ async def test_who_does_not_answer_keeps_nobody_waiting():
     assert poller.answer(key("silent")) is None
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    await poller.close()
     silent.close()
     await runner.cleanup()
 
@@ -69,13 +70,13 @@ async def test_what_an_ended_task_said_of_its_peers_is_history_and_its_subnet_he
     woken: list[object] = []
     poller = ProgressPoller(0.1, lambda key, wait: woken.append(key), port=runner.addresses[0][1])
     poller.watch(TASK, "127.0.0.1", SUBNET)
-    async with ClientSession() as session:
-        await poller._ask(session, TASK, "127.0.0.1")
-    assert woken == [TASK, SUBNET]
+    await poller._ask_and_wake(TASK, "127.0.0.1")
+    await poller.close()
+    assert woken == [SUBNET, TASK]
     assert poller.live(TASK) == poller.answer(TASK) == Progress(round=4, peers=1, peers_connected=1)
     for _ in range(2):
         poller.watch(TASK, None, SUBNET)
-    assert woken == [TASK, SUBNET, SUBNET]
+    assert woken == [SUBNET, TASK, SUBNET]
     assert poller.live(TASK) is None
     assert poller.answer(TASK) is not None, "the end is still to be recorded"
     await runner.cleanup()

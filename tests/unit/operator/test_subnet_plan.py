@@ -79,7 +79,12 @@ def test_reachability_is_what_the_validators_say(make):
     alone = replace(young, cut_off=("wdbc",))
     assert said(plan_subnet(make.subnet(), alone))["ExchangeReachable"] == ("False", "PeersUnreachable")
     connected = make.subnet_seen(progress=(Progress(peers=2, peers_connected=1),))
-    assert said(plan_subnet(make.subnet(), connected))["ExchangeReachable"] == ("True", "AsExpected")
+    plan = plan_subnet(make.subnet(), connected)
+    assert said(plan)["ExchangeReachable"] == ("True", "AsExpected")
+    before = replace(make.subnet(), conditions=tuple(plan.status.conditions))
+    assert said(plan_subnet(before, make.subnet_seen(unheard=True)))["ExchangeReachable"] == ("True", "AsExpected")
+    assert said(plan_subnet(before, replace(alone, unheard=True)))["ExchangeReachable"] == ("True", "AsExpected")
+    assert said(plan_subnet(before, make.subnet_seen()))["ExchangeReachable"] == ("Unknown", "NotStarted")
 
 
 def test_open_tasks_of_others_are_mirrored_once(make):
