@@ -17,6 +17,7 @@ from covey_dev.apiserver import ApiServer
 from covey_dev.operator import OperatorProcess, Operators
 from covey_dev.paths import REPOSITORY
 from covey_operator.kinds import CLAIM, SECRET, SUBNET, TASK, Kind, Object
+from covey_operator.settings import Settings
 
 from covey_bench.operator_chain import CONSORTIUM, Partner, new_key, set_up
 from covey_bench.operator_kubelet import Admin, Kubelet, admin, validators
@@ -25,13 +26,8 @@ from covey_bench.operator_watch import Seen
 NAMESPACE = "hospital"
 BLOCK_SECONDS = 2  # transactions are mined at once; blocks without any keep the chain's clock going
 # The operator's own defaults, where the set-up for tests has shorter ones.
-DEFAULTS = {
-    "COVEY_CHAIN_POLL_SECONDS": "2",
-    "COVEY_PROGRESS_POLL_SECONDS": "2",
-    "COVEY_ERROR_RETRY_SECONDS": "60",
-    "COVEY_RESYNC_SECONDS": "120",
-    "COVEY_CLEANUP_SECONDS": "120",
-}
+SHORTER = ("chain_poll", "progress_poll", "error_retry", "resync", "cleanup")
+DEFAULTS = {f"COVEY_{name.upper()}_SECONDS": str(Settings.model_fields[f"{name}_seconds"].default) for name in SHORTER}
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,16 @@ from typing import Final
 import aiohttp
 from kubernetes.aio.client.exceptions import ApiException
 
-from covey_operator.kinds import SUBNET, TASK, Key, key_of
+from covey_operator.kinds import SUBNET, TASK, Key, generation_of, key_of
 from covey_operator.passes import reconcile
 from covey_operator.queue import WorkQueue
+from covey_operator.settings import Settings
 from covey_operator.world import World
 
 log = logging.getLogger(__name__)
 
 CONFLICT: Final = 409
-UNAUTHORIZED: Final = 401
+LIST_SECONDS: Final = 120.0
 
 
 class Pulse:
@@ -31,12 +32,12 @@ class Pulse:
 
     def __init__(
         self,
-        resync_seconds: float,
+        list_seconds: float,
         passes_stalled: Callable[[], float],
         chains_stalled: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit_seconds = 3 * resync_seconds + 60
+        self._limit_seconds = 3 * list_seconds + 60
         self._passes_stalled = passes_stalled
         self._chains_stalled = chains_stalled
         self._clock = clock
@@ -108,31 +109,36 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def resync(world: World, queue: WorkQueue[Key], pulse: Pulse) -> None:
-    """List all objects now and then and queue those without an appointment.
+def list_seconds(settings: Settings) -> float:
+    """Between two lists of everything."""
+    return min(LIST_SECONDS, settings.resync_seconds)
 
-    A pass always ends with an appointment (see `work`): so every object gets a pass at least once per
-    COVEY_RESYNC_SECONDS, also one of which a silent watch has told nothing.
+
+async def resync(world: World, queue: WorkQueue[Key], pulse: Pulse) -> None:
+    """List all objects now and then and queue those that are new or changed since their last pass.
+
+    So a silent watch costs one list. A pass always ends with an appointment (see `work`): every object gets one at
+    least once per COVEY_RESYNC_SECONDS, whatever a watch tells.
     """
     while True:
         try:
-            for key in await list_keys(world):
-                if not queue.has(key):
+            for key, generation in await list_objects(world):
+                if world.generations.get(key) != generation:
                     queue.add(key, routine=True)
             pulse.beat()
             world.metrics.resync_success.set_to_current_time()
-            wait = world.settings.resync_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+            wait = list_seconds(world.settings) * random.uniform(0.9, 1.1)  # noqa: S311
         except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("cannot list objects: %s", _short(error))
             wait = min(5.0, world.settings.resync_seconds)
         await asyncio.sleep(wait)
 
 
-async def list_keys(world: World) -> list[Key]:
-    """Keys of all objects that this operator serves."""
+async def list_objects(world: World) -> list[tuple[Key, int]]:
+    """Keys and generations of all objects that this operator serves."""
     namespaces: tuple[str | None, ...] = world.settings.watch_namespaces or (None,)
     return [
-        key_of(obj)
+        (key_of(obj), generation_of(obj))
         for namespace in namespaces
         for kind in (SUBNET, TASK)
         async for obj in world.kube.each(kind, namespace)

@@ -116,3 +116,8 @@ def controlled_by(obj: Object, owner_uid: str) -> bool:
     """Whether the object's controller is the owner with this uid."""
     controller = controller_of(obj)
     return controller is not None and controller.get("uid") == owner_uid
+
+
+def generation_of(obj: Object) -> int:
+    """The generation: it grows with the spec, and when deletion begins."""
+    return int(obj["metadata"].get("generation", 1))

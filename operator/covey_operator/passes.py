@@ -15,7 +15,7 @@ from covey_chain.errors import ChainError
 from covey_operator import failures
 from covey_operator.actions import make_secret, transact
 from covey_operator.finalize import finalize_subnet, finalize_task
-from covey_operator.kinds import SUBNET, TASK, Key, Object, deleting, key_of, name_of
+from covey_operator.kinds import SUBNET, TASK, Key, Object, deleting, generation_of, key_of, name_of
 from covey_operator.kube import NameConflictError, RefusedError
 from covey_operator.observe import (
     Known,
@@ -59,6 +59,7 @@ async def reconcile(world: World, key: Key) -> float | None:
     if obj is None:
         await _forget(world, key)
         return None
+    world.generations[key] = generation_of(obj)
     if deleting(obj):
         finalize = finalize_task if kind == TASK.kind else finalize_subnet
         return await finalize(world, obj)
@@ -74,6 +75,7 @@ async def _forget(world: World, key: Key) -> None:
     world.metrics.conditions.drop(key)
     world.progress.forget(key)
     world.failing.discard(key)
+    world.generations.pop(key, None)
     await world.chains.forget(key)
 
 

@@ -85,10 +85,6 @@ class WorkQueue(Generic[KeyT]):
             timer.cancel()
         self._timers[key] = loop.call_later(delay_seconds, self.add, key, routine)
 
-    def has(self, key: KeyT) -> bool:
-        """Whether a key is due, worked on, or has an appointment."""
-        return key in self._waiting or key in self._busy or key in self._timers
-
     def add_failed(self, key: KeyT, retry_after_seconds: float | None = None) -> float:
         """Bring a failed key back later; returns the delay in seconds.
 

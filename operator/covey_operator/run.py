@@ -12,7 +12,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from covey_operator.chains import Chains
-from covey_operator.controller import Pulse, resync, work
+from covey_operator.controller import Pulse, list_seconds, resync, work
 from covey_operator.kinds import Key
 from covey_operator.kube import Kube
 from covey_operator.lease import give_back, hold_lease
@@ -85,7 +85,7 @@ async def run(
 
     metrics.watch_queue(lambda: float(len(queue)), lambda: queue.oldest_pending_seconds)
     pulse = Pulse(
-        settings.resync_seconds,
+        list_seconds(settings),
         lambda: queue.stalled_seconds,
         lambda: chains.stalled_seconds if chains is not None else 0.0,
     )

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[Names, Field(description="Names in the workload namespace.")] = ()
     metrics_port: Annotated[int, Field(ge=0, le=65535, description="Port of metrics and health; 0 picks one.")] = 8080
-    resync_seconds: Annotated[float, Field(gt=0, description="Every object gets a pass at least this often.")] = 120
+    resync_seconds: Annotated[float, Field(gt=0, description="Every object gets a pass at least this often.")] = 600
     reconcile_workers: Annotated[int, Field(ge=1, le=64, description="Passes side by side.")] = 16
     leader_election: Annotated[bool, Field(description="Work only while holding the Lease covey-operator.")] = True
     chain_poll_seconds: Annotated[float, Field(gt=0, description="Time between two looks at the chain.")] = 2

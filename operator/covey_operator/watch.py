@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 
 import kopf
 
-from covey_operator.kinds import POD, SUBNET, TASK, Key
+from covey_operator.kinds import CONFIG_MAP, NETWORK_POLICY, POD, SERVICE, SUBNET, TASK, Key
 from covey_operator.kube import OwnWrites
 from covey_operator.plan.names import TASK as TASK_LABEL
 
+# Of a task. Secrets may not be listed, claims outlive their deletion while pods use them, and KubeRay may be absent.
+CHILDREN = (POD, SERVICE, CONFIG_MAP, NETWORK_POLICY)
 KOPFS_WATCHERS = "watcher for "  # begins the names of their tasks
 LOOK_SECONDS = 1.0
 
@@ -49,7 +51,7 @@ class NoDifferences(kopf.AnnotationsDiffBaseStorage):
 
 
 def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> kopf.OperatorRegistry:
-    """Handlers that turn events of Subnets, tasks and their pods into keys of the work queue.
+    """Handlers that turn events of Subnets, tasks and what belongs to tasks into keys of the work queue.
 
     Args:
         wake: called with a key, and with whether it is mere routine: an object that was listed, of which nothing has
@@ -71,9 +73,13 @@ def build_registry(wake: Callable[[Key, bool], None], own_writes: OwnWrites) -> 
     async def on_task(namespace: str | None, name: str, event: kopf.RawEvent, **_: object) -> None:
         tell((TASK.kind, str(namespace), name), event)
 
-    @kopf.on.event("", POD.version, POD.plural, labels={TASK_LABEL: kopf.PRESENT}, registry=registry)
-    async def on_pod(namespace: str | None, labels: Mapping[str, str], event: kopf.RawEvent, **_: object) -> None:
+    async def on_child(namespace: str | None, labels: Mapping[str, str], event: kopf.RawEvent, **_: object) -> None:
         tell((TASK.kind, str(namespace), labels[TASK_LABEL]), event)
+
+    for kind in CHILDREN:
+        kopf.on.event(
+            kind.group, kind.version, kind.plural, labels={TASK_LABEL: kopf.PRESENT}, id=kind.plural, registry=registry
+        )(on_child)
 
     kopf.on.login(registry=registry)(kopf.login_via_client)
     return registry
@@ -88,7 +94,8 @@ def build_settings() -> kopf.OperatorSettings:
     # kopf removes its own finalizer where no handler needs it; it must never be ours.
     settings.persistence.finalizer = "covey.dev/kopf-unused"
     settings.persistence.diffbase_storage = NoDifferences()
-    settings.watching.label_selectors["", POD.version, POD.plural] = TASK_LABEL
+    for kind in CHILDREN:
+        settings.watching.label_selectors[kind.group, kind.version, kind.plural] = TASK_LABEL
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     # kopf's limit for silence cancels whoever takes the events, for good, when it falls due between two of them: as it

@@ -27,6 +27,7 @@ class World:
     progress: ProgressPoller
     metrics: Metrics
     wake: Callable[[Key], None]
+    generations: dict[Key, int] = field(default_factory=dict)  # with which the last pass began
     failing: set[Key] = field(default_factory=set)  # whose last transaction, or Secret, was refused
 
     @property

@@ -113,11 +113,11 @@ def test_in_a_watched_namespace_the_operator_may_do_exactly_this(installed: ApiS
         covey.dev/federatedtasks/status: get patch
         covey.dev/federatedtasks/finalizers: update
         pods: get list watch create patch delete
-        services: get list create patch delete
-        configmaps: get list create patch delete
+        services: get list watch create patch delete
+        configmaps: get list watch create patch delete
         persistentvolumeclaims: get list create patch delete
         secrets: get create patch delete
-        networking.k8s.io/networkpolicies: get list create patch delete
+        networking.k8s.io/networkpolicies: get list watch create patch delete
         events: create
         ray.io/rayclusters: get list create patch delete
         """

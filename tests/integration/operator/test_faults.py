@@ -9,7 +9,18 @@ from itertools import cycle
 
 import pytest
 from audited import at_rest, writes_of_the_operator
-from covey_operator.kinds import POD, SECRET, SUBNET, TASK
+from covey_operator.kinds import (
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    POD,
+    SECRET,
+    SERVICE,
+    SUBNET,
+    TASK,
+    name_of,
+    uid_of,
+)
+from covey_operator.plan import names
 from covey_operator.plan.storage import secret
 from faulty_api import (
     BROKEN,
@@ -196,6 +207,32 @@ async def test_one_that_starts_beside_a_running_task_writes_nothing(cluster, mem
             assert writes_of_the_operator(api_server.audit(seen), {site.namespace}) == []
             assert second.running, second.text()[-5000:]
             await leave(cluster, site)
+
+
+async def test_what_somebody_takes_from_a_task_comes_back_at_once(cluster, member, another_operator):
+    """Far sooner than the next look at everything: without its policies a task's network would be open."""
+    site = await member()
+    with another_operator(COVEY_WATCH_NAMESPACES=site.namespace, COVEY_RESYNC_SECONDS="600"):
+        cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
+        await head_of(cluster, site)
+        selector = f"{names.TASK}=wdbc"
+        for kind in (NETWORK_POLICY, SERVICE, CONFIG_MAP):
+            before = {
+                name_of(child): uid_of(child) for child in await cluster.kube.list_all(kind, site.namespace, selector)
+            }
+            assert before
+            for name in before:
+                cluster.delete(kind, site.namespace, name)
+
+            async def again(kind=kind, before=before):
+                found = {
+                    name_of(child): uid_of(child)
+                    for child in await cluster.kube.list_all(kind, site.namespace, selector)
+                }
+                return found.keys() == before.keys() and not set(found.values()) & set(before.values())
+
+            await cluster.until(f"every {kind.kind} is there again", again)
+        await leave(cluster, site)
 
 
 async def test_two_that_work_side_by_side_do_no_harm(cluster, member, api_server, another_operator):

@@ -60,31 +60,38 @@ async def test_a_queue_stalls_only_while_something_is_due_and_nothing_moves():
 
 
 class Listed:
-    """An API server with these tasks, as `resync` sees it."""
+    """An API server with tasks of the second generation, as `resync` sees it."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
 
     async def each(self, kind: Kind, namespace: str | None) -> AsyncIterator[dict]:
         for name in self.names if kind is TASK else ():
-            yield {"kind": TASK.kind, "metadata": {"namespace": "oncology", "name": name}}
+            yield {"kind": TASK.kind, "metadata": {"namespace": "oncology", "name": name, "generation": 2}}
 
 
-async def test_a_list_queues_what_has_no_appointment_and_lets_news_go_first():
+async def test_a_list_queues_what_no_watch_has_told_of_and_lets_news_go_first():
     queue: WorkQueue[Key] = WorkQueue()
-    known, lost, news = ((TASK.kind, "oncology", name) for name in ("known", "lost", "news"))
-    queue.add_after(known, 100)
+    known, changed, lost, news = ((TASK.kind, "oncology", name) for name in ("known", "changed", "lost", "news"))
+    for key in (known, changed):
+        queue.add_after(key, 100)
     settings = SimpleNamespace(resync_seconds=100.0, watch_namespaces=())
-    world = SimpleNamespace(kube=Listed("known", "lost"), settings=settings, metrics=Metrics())
+    world = SimpleNamespace(
+        kube=Listed("known", "changed", "lost"),
+        settings=settings,
+        metrics=Metrics(),
+        generations={known: 2, changed: 1},
+    )
     pulse = Pulse(100, lambda: 0.0, lambda: 0.0)
     running = asyncio.create_task(resync(world, queue, pulse))  # type: ignore[arg-type]
+    assert await queue.get() == changed
     assert await queue.get() == lost
     queue.done(lost)
     queue.add(lost, routine=True)
     queue.add(news)
     assert [await queue.get(), await queue.get()] == [news, lost]
     assert pulse.synced
-    assert len(queue) == 0, "what has an appointment waits for it"
+    assert len(queue) == 0, "what is as its last pass has seen it waits for its appointment"
     running.cancel()
     queue.close()
 

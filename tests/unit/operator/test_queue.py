@@ -98,20 +98,6 @@ async def test_a_key_that_is_moved_forward_comes_once():
     assert await asyncio.wait_for(queue.get(), 1) == "b", "not a again"
 
 
-async def test_a_key_is_known_while_it_is_due_worked_on_or_has_an_appointment():
-    queue: WorkQueue[str] = WorkQueue()
-    assert not queue.has("a")
-    queue.add("a")
-    assert queue.has("a")
-    await queue.get()
-    assert queue.has("a")
-    queue.done("a")
-    assert not queue.has("a")
-    queue.add_after("a", 100)
-    assert queue.has("a")
-    queue.close()
-
-
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.sampled_from("abc"), min_size=1, max_size=60),

@@ -8,7 +8,7 @@ import pytest
 from covey_operator.kinds import SUBNET
 from covey_operator.kube import OwnWrites
 from covey_operator.plan import names
-from covey_operator.watch import WatchEndedError, build_registry, build_settings, heed_watchers
+from covey_operator.watch import CHILDREN, WatchEndedError, build_registry, build_settings, heed_watchers
 from kopf._cogs.clients import api
 from kopf._cogs.clients.watching import watch_objs
 from kopf._cogs.structs.references import Resource
@@ -17,7 +17,7 @@ from kopf._cogs.structs.references import Resource
 def test_kopf_has_no_reason_to_write():
     """Only event handlers: no finalizer, no annotation, no progress, no daemon, no index that outlives its object."""
     registry = build_registry(lambda key, routine: None, OwnWrites())
-    assert len(list(registry._watching.get_all_handlers())) == 3
+    assert len(list(registry._watching.get_all_handlers())) == 6
     for others in (registry._changing, registry._spawning, registry._indexing, registry._webhooks):
         assert list(others.get_all_handlers()) == []
 
@@ -41,8 +41,9 @@ def test_watches_end_and_begin_again_and_outlast_a_restart_of_the_api_server():
     assert settings.process.ultimate_exiting_timeout < 30, "less than the pod's grace"
 
 
-def test_pods_are_selected_by_the_server():
-    assert build_settings().watching.label_selectors["", "v1", "pods"] == names.TASK
+def test_children_are_selected_by_the_server():
+    selectors = build_settings().watching.label_selectors
+    assert {selectors[kind.group, kind.version, kind.plural] for kind in CHILDREN} == {names.TASK}
 
 
 @pytest.mark.parametrize(("limit", "survives"), [(None, True), (60.0, False)], ids=["ours", "with a limit for silence"])
