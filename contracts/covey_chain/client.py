@@ -118,16 +118,23 @@ class Chain(Connection):
         found = await self._several([self.task(bytes(identity)) for identity in identities])
         return [task for task in found if task is not None]
 
-    async def participants(self, task_id: bytes, members: Mapping[str, Member] | None = None) -> list[Participant]:
+    async def participants(
+        self, task_id: bytes, members: Mapping[str, Member] | None = None, task: PublishedTask | None = None
+    ) -> list[Participant]:
         """Who has accepted, sorted by address; with snapshotted stake once the task has started.
 
         Args:
             task_id: 32 bytes.
             members: address -> member of those that the caller knows; the others are read.
+            task: as the caller has just read it; else it is read.
         """
         functions = self.market_contract.functions
-        terms, _, status, *_ = await self.call(functions.taskOf(task_id))
-        consortium, started = terms[0], status in (TaskStatus.STARTED, TaskStatus.FINISHED)
+        if task is None:
+            terms, _, status, *_ = await self.call(functions.taskOf(task_id))
+            consortium = terms[0]
+        else:
+            consortium, status = task.consortium, task.status
+        started = status in (TaskStatus.STARTED, TaskStatus.FINISHED)
 
         async def one(place: int, address: str) -> Participant | None:
             member = (members or {}).get(address) or await self.member(consortium, address)

@@ -14,6 +14,7 @@ from covey_chain import abi, rpc
 from covey_chain.errors import NoContract, Reverted, WrongChain
 from covey_chain.events import Event, EventKind
 from covey_chain.signing import Domain
+from covey_chain.types import Block
 
 T = TypeVar("T")
 
@@ -120,6 +121,12 @@ class Connection:
     async def block_number(self) -> int:
         """Height of the newest block."""
         return int(await self.ask("eth_blockNumber", self.web3.eth.block_number))
+
+    async def block(self, number: int | None = None) -> Block:
+        """The block of that height, or the newest one."""
+        wanted: Any = "latest" if number is None else number
+        found = await self.ask("eth_getBlockByNumber", self.web3.eth.get_block(wanted))
+        return Block(int(found["number"]), bytes(found["hash"]), bytes(found["parentHash"]))
 
     async def timestamp(self) -> int:
         """Seconds since 1970 of the newest block: the contracts' clock."""

@@ -47,6 +47,9 @@ def connect(
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     # It asks for the chain's id before every call; `Connection.connect` has asked, and what is signed carries it.
     web3.middleware_onion.remove("validation")
+    # Addresses are given as such, and fees are reckoned by the queue: neither names nor prices have to be looked up.
+    web3.middleware_onion.remove("ens_name_to_address")
+    web3.middleware_onion.remove("gas_price_strategy")
     return web3
 
 

@@ -45,6 +45,15 @@ class Step(IntEnum):
 
 
 @dataclass(frozen=True)
+class Block:
+    """A block as far as it tells histories apart; hashes of 32 bytes."""
+
+    number: int
+    hash: bytes
+    parent: bytes
+
+
+@dataclass(frozen=True)
 class Consortium:
     """A consortium; `id` is keccak256 of its name."""
 

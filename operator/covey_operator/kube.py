@@ -207,7 +207,8 @@ class Kube:
         kind, namespace, name = kind_of(desired), namespace_of(desired), name_of(desired)
         desired = with_hash(_with_owner(desired, owner))
         if live is None and kind == POD:
-            return await self._make_pod(desired, owner)
+            there, made = await self._create(POD, desired, owner)  # a pod is never changed once it runs
+            return there if made else None
         live = await self._child(desired, live, owner)
         if live is not None and self._current(desired, live):
             return None
@@ -221,18 +222,6 @@ class Kube:
         self.own_writes.add(written)
         return written
 
-    async def _make_pod(self, desired: Object, owner: Object) -> Object | None:
-        """Make a pod, which nobody changes once it runs: that needs no look beforehand; None if it is there already."""
-        try:
-            with _refusals(desired):
-                made = await self._request("create", POD, POD.path(namespace_of(desired)), MANAGED, desired)
-        except ApiException as error:
-            if error.status == CONFLICT and await self._child(desired, None, owner) is not None:
-                return None
-            raise
-        self.own_writes.add(made)
-        return made
-
     async def make_once(self, desired: Object, owner: Object, usable: Callable[[Object], bool]) -> Object:
         """Make a child that must not change once it serves, such as a key; what is there afterwards.
 
@@ -244,18 +233,28 @@ class Kube:
             ApiException: 409 if it was made or changed by another a moment ago; the pass is simply run again.
         """
         kind, desired = kind_of(desired), _with_owner(desired, owner)
-        live = await self._child(desired, None, owner)
-        if live is not None and usable(live):
-            return live
+        there, made = await self._create(kind, desired, owner)
+        if made or usable(there):
+            return there
+        desired["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
         with _refusals(desired):
-            if live is None:
-                path = kind.path(namespace_of(desired))
-                made = await self._request("create", kind, path, MANAGED, desired)
-            else:
-                desired["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-                made = await self._apply(kind, desired, force=True)
+            there = await self._apply(kind, desired, force=True)
+        self.own_writes.add(there)
+        return there
+
+    async def _create(self, kind: Kind, desired: Object, owner: Object) -> tuple[Object, bool]:
+        """Create a child by POST, which needs no look beforehand: what is there then, and whether it was made."""
+        try:
+            with _refusals(desired):
+                made = await self._request("create", kind, kind.path(namespace_of(desired)), MANAGED, desired)
+        except ApiException as error:
+            if error.status == CONFLICT:
+                live = await self._child(desired, None, owner)
+                if live is not None:
+                    return live, False
+            raise
         self.own_writes.add(made)
-        return made
+        return made, True
 
     async def _child(self, desired: Object, live: Object | None, owner: Object) -> Object | None:
         """The object of that name, read unless it was before; never somebody else's."""

@@ -17,8 +17,7 @@ from typing import Any
 from covey_chain.client import Chain
 from covey_chain.errors import ChainError
 from covey_chain.events import Event, EventKind
-from covey_chain.rpc import ask
-from covey_chain.types import Consortium, Member, PublishedTask, TaskStatus
+from covey_chain.types import Block, Consortium, Member, PublishedTask, TaskStatus
 
 from covey_operator.kinds import Key
 from covey_operator.metrics import Metrics
@@ -80,8 +79,7 @@ class Mirror:
         self._subscribers: dict[Key, Interest] = {}
         self._tokens: dict[str, tuple[int, str]] = {}
         self._task_ids: dict[tuple[str, bytes], bytes] = {}
-        self._block: int | None = None
-        self._block_hash = b""
+        self._block: Block | None = None  # the last one whose events were taken
         self._error: ChainError | None = None
         self._lock = asyncio.Lock()
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
@@ -213,7 +211,8 @@ class Mirror:
     async def _read_all(self, followed: _Followed) -> None:
         """All or nothing: cut off in the middle, it leaves what was known before."""
         chain = await self.chain()
-        head = await self._confirmed_block(chain)
+        newest = await self._confirmed(chain)
+        head = newest.number
         members = {member.address: member for member in await chain.members(followed.consortium.id)}
         fresh = replace(followed, members=members, block=head)
         published = await chain.tasks(followed.consortium.id)
@@ -229,23 +228,23 @@ class Mirror:
             for event in await self._events(chain, min(live), head):
                 self._note_transaction(fresh, event)
         if self._block is None:
-            await self._remember_block(chain, head)
+            self._block = newest
         followed.members, followed.tasks, followed.block = fresh.members, fresh.tasks, head
 
     async def _poll(self) -> None:
         chain = await self.chain()
-        head = await self._confirmed_block(chain)
-        if self._block is None or head < self._block or await self._reorganised(chain):
+        head = await self._confirmed(chain)
+        if self._block is None or await self._reorganised(chain, self._block, head):
             await self._start_again(chain, head)
-        elif head > self._block:
-            events = await self._events(chain, self._block + 1, head)
+        elif head.number > self._block.number:
+            events = await self._events(chain, self._block.number + 1, head.number)
             for followed in self._followed.values():
-                await self._take(chain, followed, events, head)
-            await self._remember_block(chain, head)
-        self._metrics.chain_block.labels(self.key.contract).set(head)
+                await self._take(chain, followed, events, head.number)
+            self._block = head
+        self._metrics.chain_block.labels(self.key.contract).set(head.number)
         self._metrics.chain_success.labels(self.key.contract).set_to_current_time()
 
-    async def _start_again(self, chain: Chain, head: int) -> None:
+    async def _start_again(self, chain: Chain, head: Block) -> None:
         if self._block is not None:
             log.warning("chain mirror of %s: the chain was reorganised; everything is read again", self.key.contract)
         for followed in self._followed.values():
@@ -255,7 +254,7 @@ class Mirror:
                 followed.block = before.block
             else:
                 self._wake_all(followed.consortium.name)
-        await self._remember_block(chain, head)  # last: what is cut off in the middle begins anew
+        self._block = head  # last: what is cut off in the middle begins anew
 
     async def _take(self, chain: Chain, followed: _Followed, events: Iterable[Event], head: int) -> None:
         """Read again what the events speak of, and wake whom it concerns."""
@@ -300,7 +299,7 @@ class Mirror:
 
     async def _read_task(self, chain: Chain, followed: _Followed, published: PublishedTask) -> TaskOnChain:
         task_id = published.task_id
-        participants = tuple(await chain.participants(task_id, followed.members))
+        participants = tuple(await chain.participants(task_id, followed.members, published))
         settlement = await chain.settlement(task_id) if published.status is not TaskStatus.OPEN else None
         claimed = {}
         if settlement is not None and settlement.total_reward:
@@ -340,19 +339,19 @@ class Mirror:
             self._moved = time.monotonic()
         return found
 
-    async def _confirmed_block(self, chain: Chain) -> int:
-        return max(0, await chain.block_number() - self.key.confirmations + 1)
+    async def _confirmed(self, chain: Chain) -> Block:
+        """The newest block that counts."""
+        if self.key.confirmations <= 1:
+            return await chain.block()
+        return await chain.block(max(0, await chain.block_number() - self.key.confirmations + 1))
 
-    async def _block_hash_of(self, chain: Chain, block: int) -> bytes:
-        found = await ask(chain.url, "eth_getBlockByNumber", chain.web3.eth.get_block(block))
-        return bytes(found["hash"])
-
-    async def _remember_block(self, chain: Chain, block: int) -> None:
-        self._block, self._block_hash = block, await self._block_hash_of(chain, block)
-
-    async def _reorganised(self, chain: Chain) -> bool:
-        assert self._block is not None
-        return await self._block_hash_of(chain, self._block) != self._block_hash
+    @staticmethod
+    async def _reorganised(chain: Chain, last: Block, head: Block) -> bool:
+        """Whether `head` does not follow on the last block that was taken."""
+        if head.number <= last.number:
+            return head != last
+        before = head.parent if head.number == last.number + 1 else (await chain.block(last.number)).hash
+        return before != last.hash
 
     def _wake_all(self, name: str | None) -> None:
         for subscriber, interest in self._subscribers.items():
