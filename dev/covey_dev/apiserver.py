@@ -109,7 +109,7 @@ class ApiServer:
         self._spawn(newest, plane.etcd())
         self._spawn(binaries, plane.apiserver("127.0.0.1"))
         self._wait("/readyz")
-        self._spawn(binaries, plane.controllers(controllers, controllers_port))
+        self._spawn(binaries, plane.controllers(controllers, controllers_port, nodes=False))
         self._wait("/api/v1/namespaces/default/serviceaccounts/default")
 
     def stop(self) -> None:

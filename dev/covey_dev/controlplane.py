@@ -7,6 +7,7 @@ from covey_dev import pki
 
 SERVICE_RANGE = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
+_NEED_NODES = ("endpoints-controller", "endpointslice-controller", "persistentvolume-binder-controller")
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -114,8 +115,12 @@ class ControlPlane:
             command.append("--audit-log-maxsize=10240")  # MiB: a log that rotates in the middle of a test loses events
         return command
 
-    def controllers(self, kubeconfig: Path, port: int = 10257) -> list[str]:
-        """kube-controller-manager: garbage collection, namespaces, service accounts, volumes, workloads."""
+    def controllers(self, kubeconfig: Path, port: int = 10257, nodes: bool = True) -> list[str]:
+        """kube-controller-manager: garbage collection, namespaces, service accounts, volumes, workloads.
+
+        Without nodes also without what would try for ever: no claim is bound there, and no pod has an address.
+        """
+        running = "*" if nodes else ",".join(("*", *(f"-{name}" for name in _NEED_NODES)))
         return [
             "kube-controller-manager",
             f"--kubeconfig={kubeconfig}",
@@ -125,6 +130,7 @@ class ControlPlane:
             f"--cluster-signing-key-file={self.certificates}/ca.key",
             "--use-service-account-credentials=true",
             "--leader-elect=false",
+            f"--controllers={running}",
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
         ]
