@@ -18,6 +18,8 @@ contract Actor is Base {
     mapping(bytes32 taskId => uint256[]) private rewards;
     bytes32[] public tasks;
     uint256 public supply;
+    /// The latest time so far. Foundry now and then forgets a warp between two calls, and time would run backwards.
+    uint256 public clock;
 
     function setUp() public override {
         super.setUp();
@@ -25,14 +27,25 @@ contract Actor is Base {
             enroll(i, STAKE);
         }
         supply = token.totalSupply();
+        clock = block.timestamp;
     }
 
-    function stake(uint256 who, uint96 amount) external {
+    modifier onward() {
+        vm.warp(clock);
+        _;
+    }
+
+    function warpTo(uint256 time) private {
+        if (time > clock) clock = time;
+        vm.warp(clock);
+    }
+
+    function stake(uint256 who, uint96 amount) external onward {
         vm.prank(owner(who % MEMBERS));
         registry.stake(consortium, amount % 1000 ether);
     }
 
-    function unstake(uint256 who, uint256 amount) external {
+    function unstake(uint256 who, uint256 amount) external onward {
         uint256 staked = registry.stakeOf(consortium, owner(who % MEMBERS));
         vm.prank(owner(who % MEMBERS));
         registry.unstake(consortium, amount % (staked / 8 + 1));
@@ -41,19 +54,19 @@ contract Actor is Base {
     /// Set once somebody has taken out what a task holds.
     bool public heldLeft;
 
-    function withdraw(uint256 who, uint256 later) external {
-        vm.warp(block.timestamp + later % 4 days);
+    function withdraw(uint256 who, uint256 later) external onward {
+        warpTo(clock + later % 4 days);
         takeOut(owner(who % MEMBERS));
     }
 
     /// Take out all that one has, as soon as one may.
-    function goAway(uint256 who, uint8 rarely) external {
+    function goAway(uint256 who, uint8 rarely) external onward {
         if (rarely % 8 != 0) return;
         address member = owner(who % MEMBERS);
         uint256 staked = registry.stakeOf(consortium, member);
         vm.prank(member);
         registry.unstake(consortium, staked);
-        vm.warp(registry.memberOf(consortium, member).withdrawableAt);
+        warpTo(registry.memberOf(consortium, member).withdrawableAt);
         takeOut(member);
     }
 
@@ -65,7 +78,7 @@ contract Actor is Base {
         if (here(member) < held && here(member) < before) heldLeft = true;
     }
 
-    function publish(uint256 who, uint96 bounty, uint8 min, bool fill) external {
+    function publish(uint256 who, uint96 bounty, uint8 min, bool fill) external onward {
         TaskMarket.Terms memory wanted = terms(bounty % 1000 ether, 4);
         wanted.minMembers = 1 + min % 4;
         // Some tasks last longer than the unbonding time.
@@ -82,32 +95,32 @@ contract Actor is Base {
         }
     }
 
-    function accept(uint256 which, uint256 who) external {
+    function accept(uint256 which, uint256 who) external onward {
         bytes32 taskId = task(which, TaskMarket.Status.Open);
         vm.prank(owner(who % MEMBERS));
         market.accept(taskId, 6, session(who % MEMBERS), "");
     }
 
-    function withdrawAcceptance(uint256 which, uint256 who) external {
+    function withdrawAcceptance(uint256 which, uint256 who) external onward {
         bytes32 taskId = task(which, TaskMarket.Status.Open);
         vm.prank(owner(who % MEMBERS));
         market.withdrawAcceptance(taskId);
     }
 
-    function start(uint256 which) external {
+    function start(uint256 which) external onward {
         bytes32 taskId = task(which, TaskMarket.Status.Open);
         vm.prank(market.taskOf(taskId).planner);
         market.start(taskId);
     }
 
-    function cancel(uint256 which) external {
+    function cancel(uint256 which) external onward {
         bytes32 taskId = task(which, TaskMarket.Status.Open);
         vm.prank(market.taskOf(taskId).planner);
         market.cancel(taskId);
     }
 
-    function expire(uint256 which, uint256 later) external {
-        vm.warp(block.timestamp + later % 1 days);
+    function expire(uint256 which, uint256 later) external onward {
+        warpTo(clock + later % 1 days);
         market.expire(tasks[which % tasks.length]);
     }
 
@@ -118,6 +131,7 @@ contract Actor is Base {
     /// contracts take: every place, any part of the stake, and any flags.
     function post(uint256 which, uint96[MEMBERS] calldata more, bool honest, uint8 last, uint96[MEMBERS] calldata lost)
         external
+        onward
     {
         bytes32 taskId = task(which, TaskMarket.Status.Started);
         TaskMarket.Task memory t = market.taskOf(taskId);
@@ -141,13 +155,13 @@ contract Actor is Base {
         }
     }
 
-    function appeal(uint256 which, uint256 who) external {
+    function appeal(uint256 which, uint256 who) external onward {
         vm.prank(owner(who % MEMBERS));
         settlement.appeal(tasks[which % tasks.length]);
     }
 
     /// The auditor speaks about somebody, and whatever can be decided is.
-    function resolve(uint256 which, uint256 who, bool speaks, bool authentic) external {
+    function resolve(uint256 which, uint256 who, bool speaks, bool authentic) external onward {
         bytes32 taskId = task(which, TaskMarket.Status.Finished);
         address member = owner(who % MEMBERS);
         uint32 epoch = settlement.appealOf(taskId, member).epoch + 1;
@@ -181,7 +195,7 @@ contract Actor is Base {
         }
     }
 
-    function claim(uint256 which, uint256 who) external {
+    function claim(uint256 which, uint256 who) external onward {
         bytes32 taskId = tasks[which % tasks.length];
         for (uint256 i = 0; i < tasks.length && settlement.totalReward(taskId) == 0; ++i) {
             taskId = tasks[i];
@@ -198,24 +212,27 @@ contract Actor is Base {
     bool public otherRewards;
 
     /// The quorum is gone: who is not `away` says what `said` has for it, and perhaps enough do.
-    function fallBack(uint256 which, uint128[MEMBERS][MEMBERS] calldata said, uint8 away, uint8 rarely) external {
+    function fallBack(uint256 which, uint128[MEMBERS][MEMBERS] calldata said, uint8 away, uint8 rarely)
+        external
+        onward
+    {
         if (rarely % 4 != 0) return;
         bytes32 taskId = task(which, TaskMarket.Status.Started);
         TaskMarket.Terms memory t = market.taskOf(taskId).terms;
-        for (uint256 i = 0; i < tasks.length && t.deadline + t.fallbackWindow <= block.timestamp; ++i) {
+        for (uint256 i = 0; i < tasks.length && t.deadline + t.fallbackWindow <= clock; ++i) {
             taskId = task(which + i, TaskMarket.Status.Started);
             t = market.taskOf(taskId).terms;
         }
         address[] memory members = market.participants(taskId);
-        vm.warp(t.deadline > block.timestamp ? t.deadline : block.timestamp);
+        warpTo(t.deadline > clock ? t.deadline : clock);
         for (uint256 i = 0; i < MEMBERS; ++i) {
             if (isHere(taskId, i, away)) commitRewards(taskId, i, vector(said[i], t.bounty, members.length));
         }
-        vm.warp(t.deadline + t.fallbackWindow);
+        warpTo(t.deadline + t.fallbackWindow);
         for (uint256 i = 0; i < MEMBERS; ++i) {
             if (isHere(taskId, i, away)) revealRewards(taskId, i, vector(said[i], t.bounty, members.length));
         }
-        vm.warp(t.deadline + 2 * t.fallbackWindow);
+        warpTo(t.deadline + 2 * t.fallbackWindow);
         uint256[] memory before = rewardsOf(taskId);
         uint128[] memory medians = mediansOf(taskId, said, away, t.bounty);
         quorumFallback.settle(taskId, narrow(before), medians);
@@ -289,7 +306,7 @@ contract Actor is Base {
     /// What has been taken of a member for faults.
     mapping(address member => uint256) public slashed;
 
-    function accuse(uint256 which, uint256 who, uint256 reporter, uint8 rarely) external {
+    function accuse(uint256 which, uint256 who, uint256 reporter, uint8 rarely) external onward {
         if (rarely % 4 != 0) return;
         bytes32 taskId = task(which, rarely % 8 == 0 ? TaskMarket.Status.Finished : TaskMarket.Status.Started);
         address member = owner(who % MEMBERS);

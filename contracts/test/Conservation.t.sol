@@ -74,7 +74,7 @@ contract ConservationInvariants is Base {
             bytes32 taskId = actor.tasks(i);
             TaskMarket.Task memory t = market.taskOf(taskId);
             bool counts = t.status == TaskMarket.Status.Started || t.status == TaskMarket.Status.Finished;
-            if (!counts || block.timestamp >= t.terms.deadline) continue;
+            if (!counts || actor.clock() >= t.terms.deadline) continue;
             (address[] memory members, uint96[] memory stakes,,) = market.snapshotOf(taskId);
             for (uint256 j = 0; j < members.length; ++j) {
                 assertTrue(actor.here(members[j]) + actor.slashed(members[j]) >= stakes[j]);
