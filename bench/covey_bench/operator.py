@@ -171,7 +171,8 @@ def _latencies(
     if len(times) != size.sample:
         raise RuntimeError(f"the audit log has the pods of {len(times)} of {size.sample} tasks")
     whole = [last - applied for applied, last in times.values()]
-    own = [last - partner.started[task_id] for task_id, (_, last) in times.items()]
+    # The other member looks ten times a second: pods may be there before it has seen the start.
+    own = [max(0.0, last - partner.started[task_id]) for task_id, (_, last) in times.items()]
     seen = {"published": partner.published, "accepted by the other": partner.accepted, "started": partner.started}
     stages = {stage: [at[task_id] - applied for task_id, (applied, _) in times.items()] for stage, at in seen.items()}
     figures = [

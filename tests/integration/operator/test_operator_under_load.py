@@ -14,11 +14,12 @@ async def test_the_benchmark_measures_what_it_names():
     figures, details = await measure(size, print)
     found = {figure.name: figure for figure in figures}
     assert found["idle_writes_5s"].value == 0
-    assert 0 < found["started_to_pods_p50_s"].value <= found["apply_to_pods_p99_s"].value
+    assert 0 <= found["started_to_pods_p50_s"].value <= found["apply_to_pods_p99_s"].value
+    assert found["apply_to_pods_p50_s"].value > 0
     assert found["rss_peak_mb_4_tasks"].value >= found["rss_mb_4_tasks"].value > 20
     assert found["rss_mb_4_tasks"].goal is None, "goals of the full size are not those of a trial"
     assert found["startup_seconds_4_tasks"].value > 0
     assert found["takeover_seconds"].value > 1, "a Lease lasts for a while"
     made = details["requests, loaded"]
-    assert made["patch pods"] == (size.tasks - size.sample) * size.pods, "each pod is made once"
+    assert made["create pods"] == (size.tasks - size.sample) * size.pods, "each pod is made once"
     assert not any(asked.split()[0] in ("create", "patch", "delete") for asked in details["requests, idle"])
