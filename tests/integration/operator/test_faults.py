@@ -215,20 +215,19 @@ async def test_what_somebody_takes_from_a_task_comes_back_at_once(cluster, membe
     with another_operator(COVEY_WATCH_NAMESPACES=site.namespace, COVEY_RESYNC_SECONDS="600"):
         cluster.apply(site.subnet(), site.task("wdbc", **ALONE))
         await head_of(cluster, site)
-        selector = f"{names.TASK}=wdbc"
+
+        async def there(kind):
+            children = await cluster.kube.list_all(kind, site.namespace, f"{names.TASK}=wdbc")
+            return {name_of(child): uid_of(child) for child in children}
+
         for kind in (NETWORK_POLICY, SERVICE, CONFIG_MAP):
-            before = {
-                name_of(child): uid_of(child) for child in await cluster.kube.list_all(kind, site.namespace, selector)
-            }
+            before = await there(kind)
             assert before
             for name in before:
                 cluster.delete(kind, site.namespace, name)
 
             async def again(kind=kind, before=before):
-                found = {
-                    name_of(child): uid_of(child)
-                    for child in await cluster.kube.list_all(kind, site.namespace, selector)
-                }
+                found = await there(kind)
                 return found.keys() == before.keys() and not set(found.values()) & set(before.values())
 
             await cluster.until(f"every {kind.kind} is there again", again)
