@@ -127,6 +127,7 @@ def sign(domain: Domain, value: Statement, key: bytes) -> bytes:
     return b"".join((signature.r.to_bytes(32, "big"), signature.s.to_bytes(32, "big"), bytes([27 + signature.v])))
 
 
+@lru_cache(maxsize=1024)  # several neighbours bring the same message, and a result's signatures are looked at again
 def recover(domain: Domain, value: Statement, signature: bytes) -> str:
     """The checksum address that signed.
 

@@ -152,4 +152,4 @@ def write_file(path: Path, parameters: Mapping[str, Array]) -> None:
 
 
 def _write(path: Path, parameters: Mapping[str, Array]) -> None:
-    tensorfile.write(path, parameters)
+    tensorfile.write(path, parameters, uncached=True)  # read after a restart, or for a peer that is behind

@@ -26,7 +26,6 @@ from covey_bench.star import Star
 
 PORT, CHAIN_PORT = 7443, 8545
 HOLDOUT = 100
-SETTLE_EVERY = 2
 CODECS = {"SparseLoCo": {"codec": "SparseLoCo", "density": "1/64"}, "None": {"codec": "None", "precision": "fp32"}}
 
 
@@ -44,7 +43,7 @@ def terms(codec: str, rounds: int) -> TaskTerms:
             "program": {"image": "example/bench:1", "entrypoint": "bench:Program", "config": {}},
             "data": {"schema": "bench-v1"},
             "members": {"min": SITES, "max": SITES},
-            "rounds": {"count": rounds, "minUpdates": SITES, "settleEvery": SETTLE_EVERY},
+            "rounds": {"count": rounds, "minUpdates": SITES},
             "workers": {},
             "compression": CODECS[codec],
             "aggregation": {},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from covey_exchange.codec import CodecSpec, Residual, ResidualCorrupt, encode
+from covey_exchange.codec import CodecSpec, Residual, ResidualCorrupt, Sparse, encode
 from covey_exchange.manifest import Array, Manifest, TensorSpec
 
 MANIFEST = Manifest((TensorSpec("bias", (4,)), TensorSpec("weight", (30, 40))))
@@ -43,4 +43,17 @@ def test_a_broken_or_foreign_file_is_told_apart_from_a_missing_one(tmp_path: Pat
         Residual.load(tmp_path / "e", Manifest((TensorSpec("bias", (4,)),)))
     (tmp_path / "e").write_bytes((tmp_path / "e").read_bytes()[:-1])
     with pytest.raises(ResidualCorrupt):
+        Residual.load(tmp_path / "e", MANIFEST)
+
+
+@pytest.mark.parametrize("beyond", [-1, 1200])
+def test_what_was_sent_must_fit_the_model_when_it_is_read_back(tmp_path: Path, beyond: int) -> None:
+    residual = Residual(MANIFEST)
+    encode(update(0), residual, CodecSpec(), MANIFEST)
+    assert residual.staged is not None
+    part = residual.staged["weight"]
+    assert isinstance(part, Sparse)
+    part.indices[-1] = beyond
+    residual.save(tmp_path / "e")
+    with pytest.raises(ResidualCorrupt, match="weight"):
         Residual.load(tmp_path / "e", MANIFEST)

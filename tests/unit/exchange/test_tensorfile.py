@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import struct
 from pathlib import Path
 
@@ -40,6 +42,28 @@ def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
     assert tensorfile.dumps(ARRAYS, {"kind": "ü"}) == data
     with safe_open(tmp_path / "file", framework="numpy") as file:
         assert file.metadata() == {"kind": "ü"}
+
+
+@pytest.mark.parametrize("refused", ["nothing", "open", "write"])
+def test_what_goes_past_the_page_cache_is_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    monkeypatch.setattr(tensorfile, "_UNCACHED_BYTES", 4 * mmap.PAGESIZE)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 2_000_000)
+    if refused == "open":
+        monkeypatch.setattr(
+            tensorfile.os, "O_DIRECT", os.O_DIRECTORY | os.O_CREAT
+        )  # EINVAL, as file systems without it
+    elif refused == "write":
+        monkeypatch.setattr(mmap, "PAGESIZE", 100)  # not what the disk asks for
+    assert tensorfile.write(path, ARRAYS, hashed=True, uncached=True) == blake3(tensorfile.dumps(ARRAYS)).digest()
+    assert path.read_bytes() == tensorfile.dumps(ARRAYS)
+
+
+def test_an_error_of_the_disk_is_told_past_the_page_cache_too(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        tensorfile.write(tmp_path / "none" / "file", ARRAYS, uncached=True)
 
 
 def test_we_read_what_the_library_writes(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covey_exchange import tensorfile
+from covey_exchange import scatter, tensorfile
 from covey_exchange.codec.errors import NonFiniteUpdate, ResidualCorrupt, ResidualUnsettled
 from covey_exchange.codec.kernels import NUMPY, Kernels
 from covey_exchange.codec.spec import Feedback
@@ -90,7 +91,7 @@ class Residual:
             for name, part in self.staged.items():
                 e, u = self.values[name], self.momentum[name] if self.momentum else None
                 if isinstance(part, Sparse):
-                    e.reshape(-1)[part.indices] -= part.values
+                    scatter.subtract(e.reshape(-1), part.indices, part.values)
                     if u is not None:
                         u.reshape(-1)[part.indices] = 0
                 else:
@@ -118,7 +119,7 @@ class Residual:
             "staged": str(self.staged is not None),
         }
         temporary = path.with_name(path.name + NEW)
-        tensorfile.write(temporary, arrays, metadata)
+        tensorfile.write(temporary, arrays, metadata, uncached=True)  # read after a restart only
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
@@ -181,8 +182,10 @@ def _of(arrays: Mapping[str, NDArray[np.generic]], kind: str, manifest: Manifest
 def _staged(arrays: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[int, ...]) -> Sparse | Array:
     if _DENSE + name in arrays:
         return arrays[_DENSE + name].astype(np.float32, copy=False)
-    indices = arrays[_INDICES + name].astype(np.int64, copy=False)
-    return Sparse(indices, arrays[_LEVELS + name].astype(np.float32, copy=False), shape)
+    indices, values = arrays[_INDICES + name].astype(np.int64, copy=False), arrays[_LEVELS + name]
+    if indices.shape != values.shape or (indices.size and not 0 <= indices.min() <= indices.max() < prod(shape)):
+        raise ManifestError(name, "what was sent of it does not fit")
+    return Sparse(indices, values.astype(np.float32, copy=False), shape)
 
 
 def _fsync(path: Path) -> None:

@@ -47,9 +47,11 @@ class Flat:
                 found, kept = part.indices, part.values
             else:
                 found, kept = np.arange(size, dtype=np.int64), part.reshape(-1)
-            there = kept != 0
-            indices.append(found[there] + offset)
-            values.append(kept[there])
+            if np.count_nonzero(kept) < kept.size:
+                there = kept != 0
+                found, kept = found[there], kept[there]
+            indices.append(found + offset)
+            values.append(kept)
             offset += size
         return cls(np.concatenate(indices), np.concatenate(values).astype(np.float32, copy=False))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from covey_exchange import scatter
 from covey_exchange.codec import Sparse, Update
 from covey_exchange.manifest import Array
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Movement:
                 self.of[site] = total
             for name, moved in part.items():
                 if isinstance(moved, Sparse):
-                    total[name].reshape(-1)[moved.indices] += moved.values
+                    scatter.add(total[name].reshape(-1), moved.indices, moved.values)
                 else:
                     total[name] += moved
 
