@@ -17,7 +17,10 @@ def test_compiled_loops_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, size
 
     def look() -> tuple[list[list[float]], bytes, bytes]:
         there, back = flats[0].at(flats[1].indices), flats[1].at(flats[0].indices)
-        return geometry.inner_products([first, second, first - second]), there.tobytes(), back.tobytes()
+        arrays = [first, second, first - second]
+        products = geometry.inner_products(arrays)
+        assert products == [[geometry.inner_product(a, b) for b in arrays[: i + 1]] for i, a in enumerate(arrays)]
+        return products, there.tobytes(), back.tobytes()
 
     found = []
     for limit in (size + 1, 0):

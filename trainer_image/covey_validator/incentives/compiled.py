@@ -11,6 +11,16 @@ _BLOCK = 4096
 
 
 @jit
+def add_product(first: Array, second: Array, lanes: NDArray[np.float64]) -> None:
+    """Add the products of two arrays, as `add_products`."""
+    count = lanes.size
+    for start in range(0, first.size, count):
+        a, b = first[start : start + count], second[start : start + count]
+        for k in range(a.size):
+            lanes[k] += np.float64(a[k]) * np.float64(b[k])
+
+
+@jit
 def add_products(arrays: tuple[Array, ...], lanes: NDArray[np.float64]) -> None:
     """Add the products of each array with itself and those before it, exact in float64, in the order of elements.
 

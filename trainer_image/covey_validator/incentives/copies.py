@@ -16,8 +16,25 @@ from covey_exchange.codec import Sparse, Update
 from covey_exchange.manifest import Array
 from numpy.typing import NDArray
 
-from covey_validator.incentives.geometry import COMPILED_FROM_ELEMENTS, inner_products
+from covey_validator.incentives.geometry import COMPILED_FROM_ELEMENTS, inner_product
 from covey_validator.incentives.terms import PPM, Rule
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Values, and what is asked of them once for every update that they are compared with."""
+
+    elements: Array
+
+    @cached_property
+    def support(self) -> int:
+        """How many are not zero."""
+        return int(np.count_nonzero(self.elements != 0))  # of booleans it is six times faster than of float32
+
+    @cached_property
+    def square(self) -> float:
+        """Inner product with itself."""
+        return inner_product(self.elements, self.elements)
 
 
 @dataclass(frozen=True)
@@ -58,18 +75,25 @@ class Flat:
     @cached_property
     def support(self) -> int:
         """How many elements are not zero."""
-        return int(np.count_nonzero(self.values)) if self.indices is None else self.indices.size
+        return self.vector.support if self.indices is None else self.indices.size
 
-    def on(self, other: Flat) -> Array:
+    @cached_property
+    def vector(self) -> Vector:
+        """The values."""
+        return Vector(self.values)
+
+    def on(self, other: Flat) -> Vector:
         """One value for each of the other's values, zero where it or we have none; not to be changed."""
         if other.indices is not None:
-            return self.values[other.indices] if self.indices is None else self.at(other.indices)
+            return Vector(self.values[other.indices] if self.indices is None else self.at(other.indices))
         if self.indices is None:
-            found = self.values
+            found = self.vector
         else:
-            found = np.zeros_like(other.values)
-            found[self.indices] = self.values
-        return found if other.support == other.values.size else np.where(other.values != 0, found, np.float32(0))
+            found = Vector(np.zeros_like(other.values))
+            found.elements[self.indices] = self.values
+        if other.support == other.values.size:
+            return found
+        return Vector(np.where(other.values != 0, found.elements, np.float32(0)))
 
     def at(self, indices: NDArray[np.int64]) -> Array:
         """Values at some places, zero where there is none; of an update that has indices."""
@@ -104,14 +128,16 @@ class Past:
 
     parts: Mapping[str, Flat]
 
-    def others(self, site: str, update: Flat) -> Iterator[Array]:
+    def others(self, site: str, update: Flat) -> Iterator[Vector]:
         """Where the site's update is: every other's part, and all of them together, the step without the site's."""
-        together = np.zeros_like(update.values)
-        for other in sorted(self.parts.keys() - {site}):
+        together: Array | None = None
+        others = sorted(self.parts.keys() - {site})
+        for other in others:
             part = self.parts[other].on(update)
-            together += part
+            together = part.elements if together is None else together + part.elements
             yield part
-        yield together
+        if together is not None and len(others) > 1:
+            yield Vector(together)
 
 
 def copied(rule: Rule, parts: Mapping[str, Flat], past: Sequence[Past]) -> frozenset[str]:
@@ -131,10 +157,9 @@ def copied(rule: Rule, parts: Mapping[str, Flat], past: Sequence[Past]) -> froze
     )
 
 
-def _repeats(rule: Rule, update: Flat, public: Array) -> bool:
+def _repeats(rule: Rule, update: Flat, public: Vector) -> bool:
     """Whether the cosine on the update's support exceeds the limit, and more than half of the support is covered."""
-    if 2 * int(np.count_nonzero(public)) <= update.support:
+    if 2 * public.support <= update.support:
         return False
-    (ours,), (product, theirs) = inner_products([update.values, public])
-    limit = rule.copy_ppm / PPM
-    return product > 0 and product * product > limit * limit * ours * theirs
+    product, limit = inner_product(update.values, public.elements), rule.copy_ppm / PPM
+    return product > 0 and product * product > limit * limit * update.vector.square * public.square

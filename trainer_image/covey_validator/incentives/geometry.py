@@ -37,8 +37,19 @@ def ordered_sum(values: NDArray[np.float64]) -> float:
     return math.fsum(lanes)
 
 
+def inner_product(first: Array, second: Array) -> float:
+    """The `ordered_sum` of the exact products of two flat float32 arrays."""
+    if first.size < COMPILED_FROM_ELEMENTS:
+        return ordered_sum(first.astype(np.float64) * second.astype(np.float64))
+    from covey_validator.incentives import compiled  # a second: only who needs it pays
+
+    lanes = np.zeros(_LANES, dtype=np.float64)
+    compiled.add_product(first, second, lanes)
+    return math.fsum(lanes)
+
+
 def inner_products(arrays: Sequence[Array]) -> list[list[float]]:
-    """The `ordered_sum` of the exact products of each flat float32 array with itself and those before it."""
+    """The `inner_product` of each flat float32 array with itself and those before it."""
     if not arrays or arrays[0].size < COMPILED_FROM_ELEMENTS:
         wide = [array.astype(np.float64) for array in arrays]
         return [[ordered_sum(first * second) for second in wide[: i + 1]] for i, first in enumerate(wide)]
