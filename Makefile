@@ -84,10 +84,18 @@ format: venv ## Format everything
 	cd contracts && "$(FOUNDRY)/bin/forge" fmt
 
 .PHONY: test
-test: tools lint ## Lint, and all tests; the last ones on real clusters (root)
-	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(addprefix tests/,unit fuzz contract integration)
+test: tools ## Lint, and all tests; the last ones on real clusters (root)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line quick live  # the one computes, the other waits a lot
 	$(MAKE) --no-print-directory e2e  # by itself: the API server and operator of the tests before are gone then
+
+.PHONY: quick
+quick: lint ## Lint, the contracts' own tests, unit tests and a short fuzz
+	cd contracts && "$(FOUNDRY)/bin/forge" test
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/unit tests/fuzz
+
+.PHONY: live
+live: tools ## Tests against real nodes of the chain, a real API server, and real processes
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/contract tests/integration
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays in build/fuzz
