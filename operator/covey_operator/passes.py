@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from covey_api.reasons import EXPLANATIONS, NORMAL_LIFE, NOTHING_TO_DO
 from covey_api.status import Condition, ConditionStatus, Reason
+from covey_api.subnet import SubnetStatus
+from covey_api.task import TaskStatus
 from covey_chain.errors import ChainError
 
 from covey_operator import failures
@@ -47,6 +49,7 @@ from covey_operator.world import World
 
 log = logging.getLogger(__name__)
 
+TELL_AFTER_SECONDS = 1.0
 MAX_STEPS = 12  # from publication to the first pod a pass takes about eight
 NO_NEWS = (Reason.PENDING, Reason.NOT_STARTED)
 KINDS = {kind.kind: kind for kind in (SUBNET, TASK)}
@@ -103,8 +106,7 @@ async def _reconcile_task(world: World, obj: Object) -> float:
             if known is not None:
                 known = replace(known, children=_with_secret(known.children, action, made))
         elif action is not None:
-            obj = await _announce(world, obj, plan.status.wire(), plan.status.conditions)
-            failure = await _act_for_task(world, obj, action, observed)
+            obj, failure = await _telling(world, obj, plan.status, _act_for_task(world, obj, action, observed))
             if failure is not None:
                 plan = plan_task(task, replace(observed.seen, failure=failure))
                 break
@@ -206,8 +208,7 @@ async def _reconcile_subnet(world: World, obj: Object) -> float:
         observed = await observe_subnet(world, obj, subnet)
         plan = plan_subnet(subnet, observed.seen)
         if plan.action is not None:
-            obj = await _announce(world, obj, plan.status.wire(), plan.status.conditions)
-            failure = await _act_for_subnet(world, obj, plan.action, observed)
+            obj, failure = await _telling(world, obj, plan.status, _act_for_subnet(world, obj, plan.action, observed))
             if failure is not None:
                 plan = plan_subnet(subnet, replace(observed.seen, failure=failure))
                 break
@@ -262,12 +263,23 @@ def _asks_for_action(reason: Reason) -> bool:
     return reason not in NORMAL_LIFE.reasons and EXPLANATIONS[reason].remedy != NOTHING_TO_DO
 
 
-async def _announce(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
-    """Say what is about to be done, unless it failed the last time: then the failure stays shown until it succeeds.
+async def _telling(
+    world: World, obj: Object, status: SubnetStatus | TaskStatus, acting: Coroutine[None, None, Problem | None]
+) -> tuple[Object, Problem | None]:
+    """Act, and say so meanwhile if it takes longer than anybody would notice; the object as it is then.
 
-    Else each try would write twice and tell two events, and of two operators each would wake the other with that.
+    Nothing is said if it failed the last time: the failure stays shown until it succeeds. Else each try would write
+    twice and tell two events, and of two operators each would wake the other with that.
     """
-    return obj if key_of(obj) in world.failing else await _show(world, obj, status, conditions)
+    action = asyncio.ensure_future(acting)
+    try:
+        await asyncio.wait({action}, timeout=TELL_AFTER_SECONDS)
+        if not action.done() and key_of(obj) not in world.failing:
+            obj = await _show(world, obj, status.wire(), status.conditions)
+        return obj, await action
+    finally:
+        action.cancel()
+        await asyncio.wait({action})
 
 
 async def _show(world: World, obj: Object, status: Object, conditions: Sequence[Condition]) -> Object:
