@@ -12,7 +12,11 @@ ROOTS := crds contracts operator trainer_image cli dev bench
 MEMBERS ?= 3
 SEEDS ?= 1
 FUZZ_SECONDS ?= 3600
+PARTS := $(addprefix tests/,unit fuzz integration/validator)
 VALUES ?= charts/covey/ci/default-values.yaml
+
+# Two at a time write to one terminal: line by line, each with a name before it.
+whole-lines = sed --unbuffered 's/^/$(1): /'
 
 .PHONY: help
 help: ## Show the targets
@@ -85,17 +89,17 @@ format: venv ## Format everything
 
 .PHONY: test
 test: tools ## Lint, and all tests; the last ones on real clusters (root)
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line quick live  # the one computes, the other waits a lot
+	$(MAKE) --no-print-directory --jobs=2 test-parts test-servers  # side by side: the one computes, the other waits
 	$(MAKE) --no-print-directory e2e  # by itself: the API server and operator of the tests before are gone then
 
-.PHONY: quick
-quick: lint ## Lint, the contracts' own tests, unit tests and a short fuzz
+.PHONY: test-parts
+test-parts: tools lint ## Lint, tests of the contracts in Solidity, unit tests, a short fuzz, and whole validators
 	cd contracts && "$(FOUNDRY)/bin/forge" test
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/unit tests/fuzz
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest $(PARTS) | $(call whole-lines,parts)
 
-.PHONY: live
-live: tools ## Tests against real nodes of the chain, a real API server, and real processes
-	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/contract tests/integration
+.PHONY: test-servers
+test-servers: tools ## Tests against real nodes of the chain, a real API server, and local clusters (root)
+	eval "$$($(DEV) tools --print-env)" && $(PY) -m pytest tests/contract tests/integration $(PARTS:%=--ignore=%) | $(call whole-lines,servers)
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the decoders for FUZZ_SECONDS (an hour); what it learns stays in build/fuzz
