@@ -20,6 +20,7 @@ from covey_operator.kinds import (
     SUBNET,
     TASK,
     name_of,
+    uid_of,
 )
 from operator_pods import HEAD_IP, ended, exists, gone, running, start_pods, validator_at
 
@@ -234,6 +235,25 @@ async def test_suspend_frees_the_pods_and_keeps_the_state(cluster, two_sites, ba
     await backend.no_pods(cluster, planner.namespace, "wdbc")
     assert await cluster.get(CLAIM, planner.namespace, "wdbc-state") is not None
     cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"suspend": False}})
+    assert await backend.head(cluster, planner.namespace, "wdbc", other_than=first["metadata"]["uid"])
+
+
+@BOTH
+async def test_a_suspended_task_whose_state_was_deleted_begins_with_a_new_claim(cluster, two_sites, backend):
+    planner, _ = two_sites
+    cluster.apply(planner.task("wdbc"))
+    first = await backend.start(cluster, planner.namespace, "wdbc", HEAD_IP)
+    cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"suspend": True}})
+    await backend.no_pods(cluster, planner.namespace, "wdbc")
+    lost = await cluster.get(CLAIM, planner.namespace, "wdbc-state")
+    cluster.delete(CLAIM, planner.namespace, "wdbc-state")
+    cluster.patch(TASK, planner.namespace, "wdbc", {"spec": {"suspend": False}})
+
+    async def anew():
+        claim = await cluster.get(CLAIM, planner.namespace, "wdbc-state")
+        return claim is not None and uid_of(claim) != uid_of(lost)
+
+    await cluster.until("there is a new claim", anew)
     assert await backend.head(cluster, planner.namespace, "wdbc", other_than=first["metadata"]["uid"])
 
 
