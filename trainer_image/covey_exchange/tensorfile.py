@@ -58,8 +58,8 @@ def write(
         arrays: name -> array, little-endian.
         metadata: of the file.
         hashed: whether the digest is wanted.
-        uncached: past the page cache, where the file system can: a tenth of the CPU time for a large file that nobody
-            will read soon.
+        uncached: past the page cache, where the file system can: less than half of the CPU time for a large file that
+            nobody will read soon.
 
     Returns:
         BLAKE3 of the file, 32 bytes; empty if it is not wanted.
