@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -60,6 +61,13 @@ async def _until_signal(settings: Settings) -> None:
     def tell_port(port: int) -> None:
         log.info("covey operator %s serves metrics on port %d", __version__, port)
 
+    def tell_stray(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if stop.is_set():  # kopf leaves requests behind whose connections are closed by then
+            log.debug("while it stopped: %s", context.get("exception", context["message"]))
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(tell_stray)
     handle_signals()
     while not stop.is_set():
         try:

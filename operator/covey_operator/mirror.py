@@ -81,7 +81,7 @@ class Mirror:
         self._task_ids: dict[tuple[str, bytes], bytes] = {}
         self._block: Block | None = None  # the last one whose events were taken
         self._error: ChainError | None = None
-        self._lock = asyncio.Lock()
+        self._lock, self._connecting = asyncio.Lock(), asyncio.Lock()
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._quick_until = 0.0
         self._stirred = asyncio.Event()
@@ -103,10 +103,11 @@ class Mirror:
         Raises:
             ChainError: the node or the contracts cannot be reached.
         """
-        if self._chain is None:
-            first, *others = self.key.rpc_urls
-            self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
-        return self._chain
+        async with self._connecting:  # once, whoever asks
+            if self._chain is None:
+                first, *others = self.key.rpc_urls
+                self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
+            return self._chain
 
     def subscribe(self, subscriber: Key, interest: Interest) -> None:
         """From here on the subscriber is woken by changes, and when the chain fails or comes back."""

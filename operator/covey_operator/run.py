@@ -125,7 +125,9 @@ async def run(
                 group.create_task(work(world, queue), name=f"worker {index}")
             group.create_task(resync(world, queue, pulse), name="resync")
             group.create_task(world.progress.run(), name="progress")
-    except* StopRequested:
+    except BaseExceptionGroup as failures:
+        if not asked_to_stop(failures):
+            raise
         log.info("stopped")
         in_order = True
     finally:
@@ -137,6 +139,16 @@ async def run(
             await give_back(lease_api, settings.namespace, settings.pod_name)
         for client in (api, lease_api):
             await client.close()  # type: ignore[no-untyped-call]
+
+
+def asked_to_stop(failures: BaseExceptionGroup) -> bool:
+    """Whether a wish to stop came first. What failed after it was cut off, and the next operator does it anew."""
+    first, *others = failures.exceptions  # a TaskGroup keeps them in the order in which they came
+    if not isinstance(first, StopRequested):
+        return False
+    for error in others:
+        log.warning("while it stopped: %s: %s", type(error).__name__, error)
+    return True
 
 
 async def _stop(stop: asyncio.Event) -> None:

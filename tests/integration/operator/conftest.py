@@ -64,13 +64,15 @@ def shared_operator(operators: Operators) -> Iterator[None]:
     """An operator serves all tests of the run."""
     operators.shared = operators.start()
     yield
-    end_shared(operators)
+    if operators.shared is not None:
+        end_shared(operators)
 
 
 @pytest.fixture
 def operator(operators: Operators, shared_operator: None) -> OperatorProcess:
-    """The operator that serves all tests."""
-    assert operators.shared is not None
+    """The operator that serves all tests; another one where the last one has failed a test by its end."""
+    if operators.shared is None:
+        operators.shared = operators.start()
     return operators.shared
 
 
@@ -79,12 +81,13 @@ def end_shared(operators: Operators) -> None:
     process, operators.shared = operators.shared, None
     assert process is not None
     process.port()  # from here on a signal ends it in order
-    assert process.running, process.text()[-5000:]
-    assert process.terminate() == 0, process.text()[-5000:]
+    assert process.running, f"the operator has ended by itself: {process.text()[-5000:]}"
+    status = process.terminate()
+    assert status == 0, f"the operator ended with {status}: {process.text()[-5000:]}"
     log = process.text()
     for never in ("forbidden: User", "Traceback"):
         place = log.find(never)
-        assert place < 0, excerpt(log, place)
+        assert place < 0, f"the operator's log has {never!r}: {excerpt(log, place)}"
 
 
 def excerpt(log: str, place: int) -> str:
