@@ -1,4 +1,4 @@
-"""One system's run: its processes in their namespaces, when its rounds began, and the bytes that went by meanwhile."""
+"""One system's run: its processes in their namespaces, when its rounds began, and what went by meanwhile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from covey_bench.peers import payload
 from covey_bench.star import Star
@@ -24,7 +25,19 @@ SAMPLE_SECONDS = 0.1
 SECONDS_A_ROUND_MAX = 300
 LOG_CHARACTERS = 3000
 
-Sample = tuple[float, list[tuple[int, int]]]  # Unix time; per place bytes sent and received
+
+class Sample(NamedTuple):
+    """Counters at one time.
+
+    Attributes:
+        at: Unix time, seconds.
+        busy: seconds for which the machine's cores have worked, all cores and processes together.
+        traffic: per place bytes sent and received.
+    """
+
+    at: float
+    busy: float
+    traffic: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -34,15 +47,21 @@ class Rounds:
     Attributes:
         seconds: from when the last site can begin to train to when it can in the next round, for each round.
         sent_bytes, received_bytes: by a site in a round, on its veth; means.
+        busy_seconds: of the machine's cores in a round, all sites and the server or chain together; the mean.
     """
 
     seconds: list[float]
     sent_bytes: float
     received_bytes: float
+    busy_seconds: float
 
     @property
     def median_seconds(self) -> float:
         return statistics.median(self.seconds)
+
+    def busy_share(self, cores: int) -> float:
+        """How much of the cores' time the rounds took, 0 to 1: near 1 only less work, or more cores, can be faster."""
+        return self.busy_seconds / (statistics.mean(self.seconds) * cores)
 
     @property
     def moved_bytes(self) -> float:
@@ -54,17 +73,33 @@ def rounds_of(begins: Sequence[float], samples: Sequence[Sample], sites: Sequenc
     """From when each round began at the last site, and counters over time; the first rounds are left out."""
     warm = begins[WARM_UP:]
     count = len(warm) - 1
-    first, last = bytes_at(samples, warm[0]), bytes_at(samples, warm[-1])
-    sent, received = (statistics.mean((last[site][way] - first[site][way]) / count for site in sites) for way in (0, 1))
-    return Rounds([after - before for before, after in pairwise(warm)], sent, received)
+    first, last = counters_at(samples, warm[0]), counters_at(samples, warm[-1])
+    sent, received = (
+        statistics.mean((last.traffic[site][way] - first.traffic[site][way]) / count for site in sites)
+        for way in (0, 1)
+    )
+    busy = (last.busy - first.busy) / count
+    return Rounds([after - before for before, after in pairwise(warm)], sent, received, busy)
 
 
-def bytes_at(samples: Sequence[Sample], at: float) -> list[tuple[float, float]]:
+def counters_at(samples: Sequence[Sample], at: float) -> Sample:
     """Counters at a time, between two samples by a straight line."""
-    place = min(max(bisect_right([when for when, _ in samples], at), 1), len(samples) - 1)
-    (began, before), (ended, after) = samples[place - 1], samples[place]
-    share = min(1.0, max(0.0, (at - began) / (ended - began)))
-    return [(b[0] + share * (a[0] - b[0]), b[1] + share * (a[1] - b[1])) for b, a in zip(before, after, strict=True)]
+    place = min(max(bisect_right([sample.at for sample in samples], at), 1), len(samples) - 1)
+    before, after = samples[place - 1], samples[place]
+    share = min(1.0, max(0.0, (at - before.at) / (after.at - before.at)))
+
+    def between(a: float, b: float) -> float:
+        return a + share * (b - a)
+
+    traffic = [(between(a[0], b[0]), between(a[1], b[1])) for a, b in zip(before.traffic, after.traffic, strict=True)]
+    return Sample(at, between(before.busy, after.busy), traffic)
+
+
+def busy_seconds() -> float:
+    """For how long the machine's cores have worked since it started (proc(5), /proc/stat), each core counted."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _idle, _wait, interrupts, soft_interrupts, _steal = map(int, fields)
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 def begins(marks: Path, rounds: int) -> list[float]:
@@ -154,13 +189,17 @@ class Trial:
 
 @contextmanager
 def _samples(star: Star) -> Iterator[list[Sample]]:
-    found: list[Sample] = [(time.time(), star.traffic())]
+    found: list[Sample] = []
     done = threading.Event()
+
+    def look() -> None:
+        found.append(Sample(time.time(), busy_seconds(), star.traffic()))
 
     def sample() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            found.append((time.time(), star.traffic()))
+            look()
 
+    look()
     thread = threading.Thread(target=sample)
     thread.start()
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from covey_bench.peers import payload
 from covey_bench.peers.figures import figures
-from covey_bench.peers.trial import Rounds, begins, rounds_of
+from covey_bench.peers.trial import Rounds, Sample, begins, busy_seconds, rounds_of
 from covey_exchange.manifest import Manifest
 
 
@@ -43,21 +44,30 @@ def test_a_round_lasts_from_the_last_site_to_the_last_site(tmp_path: Path) -> No
 
 
 def test_warm_up_counts_neither_as_time_nor_as_bytes() -> None:
-    """Place 0 is the server. 1 MB a second leaves site 1, 2 MB arrive; nothing moves at site 2."""
-    samples = [(float(t), [(9 * t, 9 * t), (10**6 * t, 2 * 10**6 * t), (0, 0)]) for t in range(0, 101, 5)]
+    """Place 0 is the server. 1 MB a second leaves site 1, 2 MB arrive; nothing moves at site 2. 1.5 cores work."""
+    samples = [Sample(t, 1.5 * t, [(9 * t, 9 * t), (10**6 * t, 2 * 10**6 * t), (0, 0)]) for t in range(0, 101, 5)]
     found = rounds_of([3, 20, 31, 41, 53], samples, sites=(1, 2))
     assert found.seconds == [10, 12]
     assert found.median_seconds == 11
     assert found.sent_bytes == pytest.approx(11e6 / 2)
     assert found.received_bytes == pytest.approx(22e6 / 2)
+    assert found.busy_seconds == pytest.approx(1.5 * 11)
+    assert found.busy_share(2) == pytest.approx(0.75)
+
+
+def test_a_core_that_works_is_seen() -> None:
+    before, began = busy_seconds(), time.process_time()
+    while time.process_time() < began + 0.2:
+        pass
+    assert busy_seconds() - before > 0.1
 
 
 def test_ratios_say_how_many_rounds_of_covey_go_into_one() -> None:
     results = {
-        ("covey", "100mbit"): Rounds([0.5, 0.6, 0.7], 1e6, 1e6),
-        ("flower", "100mbit"): Rounds([30.0, 27.0, 33.0], 99e6, 101e6),
-        ("flare", "100mbit"): Rounds([15.0], 99e6, 101e6),
-        ("covey_dense", "100mbit"): Rounds([20.0], 194e6, 194e6),
+        ("covey", "100mbit"): Rounds([0.5, 0.6, 0.7], 1e6, 1e6, 1.0),
+        ("flower", "100mbit"): Rounds([30.0, 27.0, 33.0], 99e6, 101e6, 1.0),
+        ("flare", "100mbit"): Rounds([15.0], 99e6, 101e6, 1.0),
+        ("covey_dense", "100mbit"): Rounds([20.0], 194e6, 194e6, 1.0),
     }
     found = {figure.name: figure for figure in figures(results)}
     assert found["speedup_over_flower_100mbit"].value == pytest.approx(50)
