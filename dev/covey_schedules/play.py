@@ -28,7 +28,10 @@ def play(
     """
     setting = Setting.draw(seed)
     world = World(setting, machine, SessionKeys(setting.weights) if real_signatures else None, trace)
-    world.run()
+    try:
+        world.run()
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise BrokenPromise(world, f"a machine fails: {error!r}") from error
     return world
 
 

@@ -153,7 +153,7 @@ class World:
             self._at(random.uniform(0, 3), self._look, site)
         for name, (leaves, _) in setting.gone.items():
             self._at(setting.heal_seconds if setting.vanish else leaves, self._vanish, self.sites[name])
-        for name in setting.loses:
+        for name in sorted(setting.loses):
             self._at(random.uniform(0, setting.heal_seconds), self._crash, self.sites[name])
         for _ in range(setting.crashes):
             self._at(random.uniform(0, setting.heal_seconds), self._crash_one)

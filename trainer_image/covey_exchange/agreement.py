@@ -145,10 +145,23 @@ class _Run:
         state.begin(epoch)
         early, state.early = state.early, ()
         for received in early:
-            self._receive(received)
+            if self._is_own_of_before(received):
+                state.recall(received)
+            else:
+                self._receive(received)
         self._ask(state.valid_value)
         if state.started and state.certificate is None:
             self._schedule(Stage.PROPOSE)
+
+    def _is_own_of_before(self, received: Received) -> bool:
+        """Whether we have signed this in an earlier life, in an epoch that we know now, and did not hold it yet."""
+        state, message = self.state, received.message
+        return (
+            message.site == self.instance.site
+            and state.knows(message.view)
+            and message.site in state.epoch_of(message.view).weights
+            and not state.held(message.view, kind_of(message), message.site)
+        )
 
     def _time_out(self, stage: Stage) -> None:
         if stage == Stage.PRECOMMIT:  # 65

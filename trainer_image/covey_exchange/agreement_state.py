@@ -181,6 +181,17 @@ class State:
         ballots = self.messages.get(slot, _NOTHING).plus(received, self.epoch_of(message.view).weights[message.site])
         self.messages = {**self.messages, slot: ballots}
 
+    def recall(self, received: Received) -> None:
+        """Hold a message that we have signed in an earlier life, and stand where it has left us."""
+        message = received.message
+        self.hold(received)
+        stage = Stage(kind_of(message))
+        if (message.view, stage) > (self.view, self.stage):
+            self.view, self.stage = message.view, stage
+        if stage == Stage.PRECOMMIT and message.value != NIL and message.view > self.locked_view:
+            self.locked_value = self.valid_value = message.value
+            self.locked_view = self.valid_view = message.view
+
 
 def resume(instance: Instance, own: Iterable[Received], epochs: Iterable[Epoch] = (), left: int = 0) -> State:
     """The state of a site that comes back after a crash, from every message that it has signed in this instance.
@@ -198,14 +209,10 @@ def resume(instance: Instance, own: Iterable[Received], epochs: Iterable[Epoch] 
     for epoch in epochs:
         state.begin(epoch)
     for received in own:
-        message = received.message
-        if message.site != instance.site:
+        if received.message.site != instance.site:
             raise ValueError("resume takes only messages that this site has signed")
-        state.hold(received)
-        stage = Stage(kind_of(message))
-        if (message.view, stage) > (state.view, state.stage):
-            state.view, state.stage = message.view, stage
-        if stage == Stage.PRECOMMIT and message.value != NIL and message.view > state.locked_view:
-            state.locked_value = state.valid_value = message.value
-            state.locked_view = state.valid_view = message.view
+        if state.knows(received.message.view):
+            state.recall(received)
+        else:  # heard again from others by a site that had lost its disk, before it had read the chain
+            state.early = (*state.early, received)
     return state

@@ -181,3 +181,26 @@ def test_a_restart_knows_its_epochs_and_the_roll_call_that_it_answered():
     own.append(vote(B, FIRST, PREVOTE, X))
     state = resume(Instance(TASK, 0, 0, B, THREE), own, (first,), 1)
     assert (state.view, state.stage, state.locked_value) == (FIRST, Stage.PREVOTE, X)
+
+
+def test_what_others_still_have_of_a_site_that_lost_its_disk_is_recalled_when_its_epoch_is_known():
+    """Heard and stored before the chain was read, and then a crash."""
+    own = [vote(B, 0, PREVOTE, X), vote(B, FIRST, PREVOTE, X), vote(B, FIRST, PRECOMMIT, X)]
+    state = resume(Instance(TASK, 0, 0, B, THREE), own)
+    assert (state.view, state.stage) == (0, Stage.PREVOTE)
+
+    state, _ = play(state, epoch(1, A, B))
+    assert (state.view, state.stage, state.locked_value, state.locked_view) == (FIRST, Stage.PRECOMMIT, X, FIRST)
+    _, actions = play(state, Judged(Y, True), Start(), proposal(B, FIRST, Y), Timeout(Stage.PROPOSE, FIRST))
+    assert votes(actions) == []
+
+
+def test_own_messages_heard_before_their_epoch_are_recalled_once_and_only_where_the_stake_counts():
+    heard = vote(B, FIRST, PRECOMMIT, X)
+    state, _ = play(site(B), Start(), heard, epoch(1, A, B), heard)
+    assert state.held(FIRST, PRECOMMIT, B) == (heard,)
+    assert (state.view, state.stage, state.locked_value) == (FIRST, Stage.PRECOMMIT, X)
+
+    state, _ = play(site(B), Start(), heard, epoch(1, A, C))
+    assert not state.held(FIRST, PRECOMMIT, B)
+    assert state.locked_view == -1

@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from covey_schedules.machines import BROKEN
+from covey_exchange.agreement_state import State, resume
+from covey_schedules.machines import BROKEN, SOUND
 from covey_schedules.play import play, play_all
 from covey_schedules.promises import BrokenPromise
 from covey_schedules.setting import SITES_MAX, SITES_MIN, Setting
@@ -69,6 +71,34 @@ def test_certificates_and_accusations_are_proven_by_real_signatures(first: int):
 
 def test_a_real_signature_changes_nothing_else():
     assert play(7, real_signatures=True).now == play(7).now
+
+
+def test_a_schedule_is_the_same_in_every_process():
+    """Also in one that orders sets in another way."""
+    path = os.pathsep.join(str(ROOT / part) for part in ("crds", "contracts", "trainer_image", "dev"))
+    script = "from covey_schedules.play import play\nfor seed in range(200): print(play(seed).now)"
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": order},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for order in ("1", "2", "3")
+    }
+    assert len(shown) == 1
+
+
+def test_a_machine_that_fails_breaks_a_promise():
+    def fail(*_: object) -> State:
+        raise IndexError("tuple index out of range")
+
+    lost = next(seed for seed in range(100) if Setting.draw(seed).crashes)
+    calls = iter([resume] * len(Setting.draw(lost).weights))
+    machine = replace(SOUND, resume=lambda *arguments: next(calls, fail)(*arguments))
+    with pytest.raises(BrokenPromise, match=rf"a machine fails: IndexError.*replay.* {lost}"):
+        play(lost, machine)
 
 
 def find(name: str, seeds: int = 3000) -> BrokenPromise:
