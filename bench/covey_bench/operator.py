@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from covey_dev.operator import OPERATOR_NAMESPACE
 from covey_operator.kinds import Object
 
+from covey_bench import cpu, report
 from covey_bench import operator_audit as audit
-from covey_bench import report
 from covey_bench.operator_chain import Partner
 from covey_bench.operator_site import NAMESPACE, Bench, Size, apply, site
 from covey_bench.operator_watch import Seen
@@ -54,8 +54,25 @@ async def load(bench: Bench, operator: Seen) -> audit.Window:
     return loaded
 
 
-async def sample(bench: Bench, operator: Seen) -> None:
+@dataclass(frozen=True)
+class Work:
+    """Processor time while the sample came, in seconds.
+
+    Attributes:
+        machine: of all cores together.
+        parts: of each part of what ran.
+        share: of what the cores could have done; near 1 tasks wait for processors.
+    """
+
+    machine: float
+    parts: dict[str, float]
+    share: float
+
+
+async def sample(bench: Bench, operator: Seen) -> Work:
     """Apply the sample at its pace, and wait until every pod runs and nothing more is written."""
+    pids = {"operator": [operator.process.pid], **bench.parts}
+    machine, before = cpu.seconds_of_machine(), {part: cpu.seconds_of(*its) for part, its in pids.items()}
     size, began = bench.size, time.monotonic()
     for index in range(size.sample):
         await asyncio.sleep(max(0.0, began + index * size.pace_seconds - time.monotonic()))
@@ -65,11 +82,15 @@ async def sample(bench: Bench, operator: Seen) -> None:
         return bench.kubelet.running >= size.tasks * size.pods
 
     await bench.until(f"pods of {size.sample} more tasks", all_run, LOAD_LIMIT_SECONDS)
+    machine = cpu.seconds_of_machine() - machine
+    parts = {part: round(cpu.seconds_of(*its) - before[part], 2) for part, its in pids.items()}
+    work = Work(machine, parts, machine / (time.monotonic() - began) / cpu.cores())
     await operator.until_quiet(QUIET_SECONDS, LOAD_LIMIT_SECONDS)
     wrong = [task["metadata"]["name"] for task in await _tasks(bench) if task["status"]["phase"] != "Training"]
     if wrong:
         raise RuntimeError(f"{len(wrong)} tasks do not train, such as {wrong[0]}")
     bench.say(f"{size.tasks:,} tasks with {size.tasks * size.pods:,} pods train")
+    return work
 
 
 async def _tasks(bench: Bench) -> list[Object]:
@@ -84,6 +105,7 @@ class Measured:
     """
 
     loaded: audit.Window
+    sampled: Work
     quiet: audit.Window
     quiet_cpu: float
     work_cpu: float
@@ -112,6 +134,8 @@ async def measure(size: Size, say: Callable[[str], None]) -> tuple[list[Figure],
         Figure(f"idle_lease_writes_{idle}", at_rest.lease_writes, ""),
         Figure("idle_cpu_percent", 100 * measured.quiet_cpu / measured.quiet.seconds, "%"),
         Figure("cpu_ms_per_task", 1000 * measured.work_cpu / size.tasks, "ms"),
+        Figure("sample_share_of_cores", measured.sampled.share, "", None, "lower"),
+        Figure("sample_cpu_seconds_per_task", measured.sampled.machine / size.sample, "s", None, "lower"),
         Figure("api_requests_per_second_idle", at_rest.per_second, "1/s"),
         Figure("api_requests_per_second_loaded", at_work.per_second, "1/s"),
         Figure("load_seconds", measured.loaded.seconds, "s"),
@@ -123,6 +147,7 @@ async def measure(size: Size, say: Callable[[str], None]) -> tuple[list[Figure],
     details: dict[str, object] = {
         "size": vars(size),
         "seconds after apply, median": stages,
+        "CPU seconds while the sample came": measured.sampled.parts,
         "requests, loaded": dict(at_work.by_kind.most_common()),
         "requests, idle": dict(at_rest.by_kind.most_common()),
     }
@@ -133,7 +158,7 @@ async def _run(bench: Bench) -> Measured:
     size = bench.size
     async with bench.operator(COVEY_LEADER_ELECTION="true") as first:
         loaded = await load(bench, first)
-        await sample(bench, first)
+        sampled = await sample(bench, first)
         bench.say(f"idle for {size.idle_seconds:g} s")
         cpu, began = first.cpu_seconds(), time.time()
         work_cpu = cpu
@@ -159,7 +184,7 @@ async def _run(bench: Bench) -> Measured:
         anew, anew_peak = third.memory_mb()
     bench.say(f"a new operator was through after {startup:.1f} s")
     memory, peak = max(memory, anew), max(peak, anew_peak)
-    return Measured(loaded, quiet, quiet_cpu, work_cpu, memory, peak, lease, takeover, startup, startup_cpu)
+    return Measured(loaded, sampled, quiet, quiet_cpu, work_cpu, memory, peak, lease, takeover, startup, startup_cpu)
 
 
 def _latencies(

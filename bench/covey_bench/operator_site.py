@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Bench:
-    """What runs."""
+    """What runs.
+
+    Attributes:
+        parts: the processes of what runs beside the operator, for their processor time.
+    """
 
     size: Size
     admin: Admin
@@ -63,6 +68,7 @@ class Bench:
     operators: Operators
     session: aiohttp.ClientSession
     say: Callable[[str], None]
+    parts: Mapping[str, Sequence[int]]
 
     @asynccontextmanager
     async def operator(self, **settings: str) -> AsyncIterator[Seen]:
@@ -121,7 +127,8 @@ async def site(size: Size, say: Callable[[str], None]) -> AsyncIterator[tuple[Be
         kubelet = Kubelet(client, NAMESPACE)
         players = [asyncio.create_task(partner.run()), asyncio.create_task(kubelet.run())]
         stack.push_async_callback(_cancel, players)
-        yield Bench(size, client, kubelet, partner, operators, session, say), server
+        parts = {"API server, etcd, controllers": server.pids, "chain": [node.pid], "benchmark": [os.getpid()]}
+        yield Bench(size, client, kubelet, partner, operators, session, say, parts), server
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

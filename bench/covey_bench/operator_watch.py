@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
 import aiohttp
 from covey_dev.operator import OperatorProcess
 from prometheus_client.parser import text_string_to_metric_families
+
+from covey_bench import cpu
 
 WRITES = ("create", "apply", "patch", "delete", "put")
 
@@ -79,5 +80,4 @@ class Seen:
 
     def cpu_seconds(self) -> float:
         """Processor time until now, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu.seconds_of(self.process.pid)

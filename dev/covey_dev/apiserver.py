@@ -147,6 +147,11 @@ class ApiServer:
             log.seek(start)
             return [json.loads(line) for line in log if line.endswith(b"\n")]
 
+    @property
+    def pids(self) -> list[int]:
+        """Of etcd, API server and controllers, those that run."""
+        return [process.pid for file in self._pid_files() if (process := Process.load(file)) is not None]
+
     def _pid_files(self) -> list[Path]:
         return sorted(self.directory.glob("run/*.pid"))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
+from covey_bench import cpu
 from covey_bench.peers.trial import Rounds
 from covey_bench.report import Figure
 
@@ -24,7 +24,7 @@ BYTES = {"bytes_ratio_flower": "flower", "bytes_ratio_flare": "flare"}
 
 def figures(results: Results) -> list[Figure]:
     """All figures whose systems have been measured: first how many times Covey's rounds go into the peers'."""
-    found, cores = [], len(os.sched_getaffinity(0))
+    found = []
     for name, (peer, ours, network, goal) in SPEEDUPS.items():
         if (peer, network) in results and (ours, network) in results:
             ratio = results[peer, network].median_seconds / results[ours, network].median_seconds
@@ -42,6 +42,6 @@ def figures(results: Results) -> list[Figure]:
             Figure(f"{label}_megabytes_sent_a_site", rounds.sent_bytes / 1e6, "MB", None, "lower"),
             Figure(f"{label}_megabytes_received_a_site", rounds.received_bytes / 1e6, "MB", None, "lower"),
             Figure(f"{label}_cpu_seconds", rounds.busy_seconds, "s", None, "lower"),
-            Figure(f"{label}_share_of_cores", rounds.busy_share(cores), "", None, "lower"),
+            Figure(f"{label}_share_of_cores", rounds.busy_share(cpu.cores()), "", None, "lower"),
         ]
     return found

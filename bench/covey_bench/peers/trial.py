@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from covey_bench import cpu
 from covey_bench.peers import payload
 from covey_bench.star import Star
 
@@ -93,13 +94,6 @@ def counters_at(samples: Sequence[Sample], at: float) -> Sample:
 
     traffic = [(between(a[0], b[0]), between(a[1], b[1])) for a, b in zip(before.traffic, after.traffic, strict=True)]
     return Sample(at, between(before.busy, after.busy), traffic)
-
-
-def busy_seconds() -> float:
-    """For how long the machine's cores have worked since it started (proc(5), /proc/stat), each core counted."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    user, nice, system, _idle, _wait, interrupts, soft_interrupts, _steal = map(int, fields)
-    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 def begins(marks: Path, rounds: int) -> list[float]:
@@ -193,7 +187,7 @@ def _samples(star: Star) -> Iterator[list[Sample]]:
     done = threading.Event()
 
     def look() -> None:
-        found.append(Sample(time.time(), busy_seconds(), star.traffic()))
+        found.append(Sample(time.time(), cpu.seconds_of_machine(), star.traffic()))
 
     def sample() -> None:
         while not done.wait(SAMPLE_SECONDS):

@@ -20,6 +20,11 @@ async def test_the_benchmark_measures_what_it_names():
     assert found["rss_mb_4_tasks"].goal is None, "goals of the full size are not those of a trial"
     assert found["startup_seconds_4_tasks"].value > 0
     assert found["takeover_seconds"].value > 1, "a Lease lasts for a while"
+    parts = details["CPU seconds while the sample came"]
+    assert set(parts) == {"operator", "API server, etcd, controllers", "chain", "benchmark"}
+    assert all(spent > 0 for spent in parts.values())
+    assert sum(parts.values()) <= 1.1 * size.sample * found["sample_cpu_seconds_per_task"].value, "and others work too"
+    assert 0 < found["sample_share_of_cores"].value < 1.1
     made = details["requests, loaded"]
     assert made["create pods"] == (size.tasks - size.sample) * size.pods, "each pod is made once"
     assert not any(asked.split()[0] in ("create", "patch", "delete") for asked in details["requests, idle"])
