@@ -160,10 +160,9 @@ async def _run(bench: Bench) -> Measured:
         loaded = await load(bench, first)
         sampled = await sample(bench, first)
         bench.say(f"idle for {size.idle_seconds:g} s")
-        cpu, began = first.cpu_seconds(), time.time()
-        work_cpu = cpu
+        work_cpu, began = first.cpu_seconds(), time.time()
         await asyncio.sleep(size.idle_seconds)
-        quiet, quiet_cpu = audit.Window(began, time.time()), first.cpu_seconds() - cpu
+        quiet, quiet_cpu = audit.Window(began, time.time()), first.cpu_seconds() - work_cpu
         memory, peak = first.memory_mb()
         async with bench.operator(COVEY_LEADER_ELECTION="true") as second:
             warmed = await bench.until("a warm standby", second.ready, LOAD_LIMIT_SECONDS)
