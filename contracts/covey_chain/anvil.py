@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHAIN_ID = 31337
+# Of the past, as many as a full node of Ethereum keeps. By default anvil writes each to a file, as large as the storage
+# of all contracts, and leaves these files behind.
+STATES_KEPT = 128
 # The first accounts of the mnemonic that every development node uses; worthless anywhere else.
 FUNDED_KEYS = (
     "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
@@ -102,6 +105,7 @@ def anvil(
     chosen = port or free_port()
     _require_free(host, chosen)
     command = [binary(), "--host", host, "--port", str(chosen), "--chain-id", str(CHAIN_ID), "--silent"]
+    command += ["--prune-history", str(STATES_KEPT)]
     if block_seconds:
         command += ["--block-time", str(block_seconds)]
     elif tick_seconds:

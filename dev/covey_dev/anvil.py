@@ -7,6 +7,7 @@ from covey_dev.background import Service
 
 CHAIN_ID = 31337
 TICK_SECONDS = 2
+STATES_KEPT = 128  # of the past, as a full node keeps; else anvil writes each to a file, and leaves all of them behind
 SERVICE = Service("anvil", 8545)
 
 
@@ -21,6 +22,7 @@ def start(service: Service, block_seconds: int | None = None, keep_state: bool =
     """
     command: list[str | Path] = [foundry.ensure() / "bin/anvil", "--host", service.host]
     options = ["--port", str(service.port), "--chain-id", str(CHAIN_ID), "--silent"]
+    options += ["--prune-history", str(STATES_KEPT)]
     if block_seconds:
         options += ["--block-time", str(block_seconds)]
     else:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
-from covey_chain import signing
-from covey_chain.anvil import Node, PortTakenError, anvil, free_port
+from covey_chain import rpc, signing
+from covey_chain.anvil import STATES_KEPT, Node, PortTakenError, anvil, binary, free_port
 from covey_chain.client import Chain
 from covey_chain.errors import BadWalletKey, NoContract, RpcUnavailable, WrongChain
 from covey_chain.types import Deployment
 from covey_chain.wallet import Wallet
 from lab import CONSORTIUM, Lab
+from web3.constants import ADDRESS_ZERO
+from web3.exceptions import Web3RPCError
+from web3.types import RPCEndpoint
 
 pytestmark = pytest.mark.chain
 
@@ -109,6 +113,21 @@ async def test_anvil_says_when_its_port_is_taken() -> None:
         port = int(running.url.rpartition(":")[2])
         with pytest.raises(PortTakenError, match="taken"), anvil(port=port):
             raise AssertionError("two nodes on one port")
+
+
+async def test_anvil_keeps_some_states_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVEY_ANVIL", binary())
+    monkeypatch.setenv("HOME", str(tmp_path))  # where it would write them
+    with anvil() as running:
+        web3 = rpc.connect(running.url)
+        asked = await web3.provider.make_request(RPCEndpoint("anvil_mine"), [1000])
+        assert "error" not in asked
+        head = await web3.eth.block_number
+        assert await web3.eth.get_balance(ADDRESS_ZERO, head - STATES_KEPT + 1) == 0
+        with pytest.raises(Web3RPCError):
+            await web3.eth.get_balance(ADDRESS_ZERO, head - 2 * STATES_KEPT)
+        await web3.provider.disconnect()
+    assert list(tmp_path.rglob("*.json")) == []
 
 
 async def test_an_address_is_that_of_its_key(lab: Lab) -> None:
