@@ -34,14 +34,12 @@ class Torch:
         self.device = torch.device(device)
         self._rest = NumPy()
 
-    def first_not_finite(self, kept: Array, added: Array, decay: np.float32) -> int:
-        """First index at which decay * kept + added is not finite, or -1."""
-        bad = torch.nonzero(~torch.isfinite(self._sum(kept, added, decay)))
+    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> int:
+        """Write decay * kept + added to `out`; the first index at which it is not finite, or -1."""
+        total = self._sum(kept, added, decay)
+        torch.from_numpy(out).copy_(total)
+        bad = torch.nonzero(~torch.isfinite(total))
         return int(bad[0, 0]) if len(bad) else -1
-
-    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> None:
-        """Write decay * kept + added to `out`."""
-        torch.from_numpy(out).copy_(self._sum(kept, added, decay))
 
     def select(self, flat: Array, grid: Grid) -> Integers:
         """Largest magnitudes of each chunk."""

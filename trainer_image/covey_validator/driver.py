@@ -99,6 +99,8 @@ class DriverSession:
     async def train(self, round_number: int, digest: bytes, files: Sequence[Tensors]) -> Outcome:
         """Have a round's inner steps done, from a model with this digest: a whole one, then patches.
 
+        The delta may have NaN or infinity: the error feedback notices when it adds it.
+
         Raises:
             TaskFailed: the delta cannot be used.
         """
@@ -106,7 +108,7 @@ class DriverSession:
             Trained,
             await self._do(Work(train=Train(round=round_number, base=files[0], patches=files[1:], digest=digest))),
         )
-        delta = await asyncio.to_thread(self._read, reply.delta)
+        delta = await asyncio.to_thread(self._read, reply.delta, finite=False)
         return Outcome(delta, reply.samples, reply.loss)
 
     async def evaluate(self, round_number: int, candidates: Sequence[Candidate]) -> dict[str, Evaluation]:
@@ -217,9 +219,9 @@ class DriverSession:
         self._notify()
         return await item.reply
 
-    def _read(self, tensors: Tensors) -> dict[str, Array]:
+    def _read(self, tensors: Tensors, *, finite: bool = True) -> dict[str, Array]:
         try:
-            return self._shared.read(tensors, self.manifest)
+            return self._shared.read(tensors, self.manifest, finite=finite)
         except TensorsInvalid as error:
             message = f"The program's tensors cannot be used: {error}. Check the learning rate and the data."
             raise TaskFailed(Reason.PROGRAM_ERROR, message, user_error=True) from error

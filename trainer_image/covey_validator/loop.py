@@ -249,7 +249,7 @@ class RoundLoop:
         node = self._node
         residual = await asyncio.to_thread(node.store.residual, node.manifest)
         try:
-            residual.absorb(outcome.delta, node.codec.feedback)
+            residual.absorb(outcome.delta, node.codec.feedback, owned=True)
         except NonFiniteUpdate as error:
             _log.warning("the late update of round %d is dropped: %s", number, error)
             return

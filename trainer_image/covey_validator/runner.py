@@ -272,9 +272,8 @@ class Runner:
             return
         residual = await asyncio.to_thread(node.store.residual, node.manifest)
         try:
-            payload = await asyncio.to_thread(
-                encode, self._outcome.delta, residual, node.codec.at_round(self.round), node.manifest
-            )
+            codec = node.codec.at_round(self.round)
+            payload = await asyncio.to_thread(encode, self._outcome.delta, residual, codec, node.manifest, owned=True)
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(node.store.put_update, self.round, payload)
@@ -302,7 +301,7 @@ class Runner:
         assert self._outcome is not None
         residual = await asyncio.to_thread(self._node.store.residual, self._node.manifest)
         try:
-            residual.absorb(self._outcome.delta, self._node.codec.feedback)
+            residual.absorb(self._outcome.delta, self._node.codec.feedback, owned=True)
         except NonFiniteUpdate as error:
             raise TaskFailed(Reason.PROGRAM_ERROR, str(error), user_error=True) from error
         await asyncio.to_thread(self._node.store.put_absorbed, self.round, residual)

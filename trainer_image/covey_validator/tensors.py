@@ -41,7 +41,7 @@ def parse(data: bytes, manifest: Manifest | None, source: str) -> dict[str, Arra
         arrays = tensorfile.loads(data)
     except TensorFileInvalid as error:
         raise TensorsInvalid(f"{source}: {error}") from error
-    return _checked(arrays, manifest, source)
+    return _finite(_checked(arrays, manifest, source), source)
 
 
 def _checked(arrays: Mapping[str, NDArray[np.generic]], manifest: Manifest | None, source: str) -> dict[str, Array]:
@@ -49,11 +49,14 @@ def _checked(arrays: Mapping[str, NDArray[np.generic]], manifest: Manifest | Non
         (manifest or Manifest.from_arrays(arrays)).check(arrays)
     except ManifestError as error:
         raise TensorsInvalid(f"{source}: {error}") from error
-    checked = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
-    for name, array in checked.items():
+    return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+
+
+def _finite(arrays: dict[str, Array], source: str) -> dict[str, Array]:
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise TensorsInvalid(f'{source}: tensor "{name}" has NaN or infinity')
-    return checked
+    return arrays
 
 
 def bytes_limit(manifest: Manifest) -> int:
@@ -75,8 +78,13 @@ class SharedDirectory:
         self._path = path
         self._models: dict[bytes, _Written] = {}
 
-    def read(self, tensors: Tensors, manifest: Manifest | None) -> dict[str, Array]:
+    def read(self, tensors: Tensors, manifest: Manifest | None, *, finite: bool = True) -> dict[str, Array]:
         """A parameter set of the driver, read once and checked before use.
+
+        Args:
+            tensors: file and digest.
+            manifest: names and shapes to hold it to; None takes them as they are.
+            finite: whether NaN and infinity are looked for, in a pass of its own over the values.
 
         Raises:
             TensorsInvalid: no plain file name, no such file, too large, another digest, or as `parse`.
@@ -98,7 +106,8 @@ class SharedDirectory:
             raise TensorsInvalid(f"{name}: {error}") from error
         if digest != tensors.digest:
             raise TensorsInvalid(f'"{name}" does not have the BLAKE3 digest that was announced')
-        return _checked(arrays, manifest, name)
+        checked = _checked(arrays, manifest, name)
+        return _finite(checked, name) if finite else checked
 
     def write(self, round_number: int, label: str, arrays: Patch) -> Tensors:
         """Put arrays there for the driver; the same ones give the same file."""

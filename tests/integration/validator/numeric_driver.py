@@ -44,11 +44,12 @@ class NumericDriver:
         failure: wire.Failure | None = None,
         nonsense_at: int | None = None,
         noise: bool = False,
+        spoilt: float | None = None,
         lies_for: str | None = None,
         towards: Array | None = None,
     ) -> None:
         """What the site's data teach is `towards`, or its own target; `noise` is sent instead of what was learnt;
-        `lies_for` is the site that alone helps, whatever is true.
+        `spoilt` instead of its first element; `lies_for` is the site that alone helps, whatever is true.
         """
         self._shared = shared
         self._target = target(index) if towards is None else towards
@@ -58,6 +59,7 @@ class NumericDriver:
         self._failure = failure
         self._nonsense_at = nonsense_at
         self._noise = np.random.default_rng(1000 + index) if noise else None
+        self._spoilt = spoilt
         self._lies_for = lies_for
         self.trained: list[int] = []
         self.seed: int | None = None
@@ -96,6 +98,8 @@ class NumericDriver:
                 delta = (pull * (base - self._target)).astype(np.float32)
                 if self._noise is not None:
                     delta = self._noise.normal(0, np.std(delta), SHAPE).astype(np.float32)
+                if self._spoilt is not None:
+                    delta[0, 0] = self._spoilt
                 files = self._put(f"driver-delta-{number}", delta * (40 if number == self._nonsense_at else 1))
                 return wire.Report(trained=wire.Trained(round=number, delta=files, samples=400, loss=1.0))
             case "evaluate":

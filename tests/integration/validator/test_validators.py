@@ -269,6 +269,18 @@ async def test_a_wrong_program_ends_the_site_with_the_drivers_reason(convene: Co
     assert (said["reason"], said["message"]) == ("EntrypointNotFound", "numbers has no Program")
 
 
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+async def test_an_update_that_is_not_finite_ends_the_site_with_the_remedy(convene: Convene, spoilt: float):
+    task = await convene()
+    drive(task.sites, spoilt=spoilt)
+    await task.start()
+    for site in task.sites:
+        assert await site.exit_code() == 2, site.log[-2000:]
+        said = site.termination
+        assert (said["reason"], said["userError"]) == ("ProgramError", True)
+        assert 'tensor "weight": element 0 is not finite; lower the learning rate' in said["message"]
+
+
 async def test_holdouts_that_are_all_too_small_end_the_task_with_the_remedy(convene: Convene):
     task = await convene()
     drive(task.sites, holdout=5)

@@ -129,15 +129,17 @@ def test_accumulation(other: Kernels, kept: Array, seed: int, decay: float, spoi
     if spoiled:
         added[rng.integers(kept.size)] = rng.choice([np.nan, np.inf, -np.inf])
     factor = np.float32(decay)
-    bad = NUMPY.first_not_finite(kept, added, factor)
-    assert other.first_not_finite(kept, added, factor) == bad
+    expected, apart, over_kept, over_added = np.empty_like(kept), np.empty_like(kept), kept.copy(), added.copy()
+    bad = NUMPY.accumulate(kept, added, factor, expected)
+    assert other.accumulate(kept, added, factor, apart) == bad
+    assert other.accumulate(over_kept, added, factor, over_kept) == bad
+    assert other.accumulate(kept, over_added, factor, over_added) == bad
     if bad < 0:
-        expected, in_place = np.empty_like(kept), kept.copy()
-        NUMPY.accumulate(kept, added, factor, expected)
-        other.accumulate(in_place, added, factor, in_place)
-        assert in_place.tobytes() == expected.tobytes()
+        assert apart.tobytes() == over_kept.tobytes() == over_added.tobytes() == expected.tobytes()
     else:
         assert spoiled or np.abs(kept).max() > 1e38
+        assert np.isfinite(expected[:bad]).all()
+        assert not np.isfinite(expected[bad])
 
 
 @MANY

@@ -102,6 +102,8 @@ def encode(
     spec: CodecSpec,
     manifest: Manifest,
     kernels: Kernels | None = None,
+    *,
+    owned: bool = False,
 ) -> bytes:
     """Compress one site's pseudo-gradient together with its error feedback.
 
@@ -111,6 +113,7 @@ def encode(
         spec: codec and parameters, of one round (`CodecSpec.at_round`).
         manifest: names and shapes of the model.
         kernels: implementation of the loops; left out, the one that suits the model's size.
+        owned: whether the update's arrays may be written over (`Residual.absorb`).
 
     Returns:
         The canonical bytes: one valid encoding of each update.
@@ -122,7 +125,7 @@ def encode(
         Whatever is raised, the residual is as it was.
     """
     kernels = kernels or for_model(manifest.parameters)
-    residual.absorb(update, spec.feedback, kernels)
+    residual.absorb(update, spec.feedback, kernels, owned=owned)
     payload, sent = codec_for(spec, manifest, kernels).compress(residual.values)
     residual.stage(sent)
     return payload

@@ -49,8 +49,17 @@ class Residual:
         self.momentum: dict[str, Array] | None = None
         self.staged: Update | None = None
 
-    def absorb(self, update: Mapping[str, Array], feedback: Feedback, kernels: Kernels = NUMPY) -> None:
-        """Add an update, in place.
+    def absorb(
+        self, update: Mapping[str, Array], feedback: Feedback, kernels: Kernels = NUMPY, *, owned: bool = False
+    ) -> None:
+        """Add an update.
+
+        Args:
+            update: tensor name -> float32 array in the model's shape.
+            feedback: decay, momentum and limit of the norm.
+            kernels: implementation of the loops.
+            owned: whether the update's arrays are ours from here on: the sums are written over them, which spares a
+                large model memory and a pass over it.
 
         Raises:
             ManifestError: names or shapes differ from the model's.
@@ -69,10 +78,9 @@ class Residual:
             if self.momentum is None:
                 momentum = {name: np.asarray(value + np.float32(0)) for name, value in added.items()}
             else:
-                momentum = {name: np.empty_like(u) for name, u in self.momentum.items()}
-                _add(self.momentum, added, feedback.momentum, momentum, kernels)
-            added = momentum
-        _add(self.values, added, feedback.decay, self.values, kernels)
+                momentum = _sum(self.momentum, added, feedback.momentum, kernels, over_added=owned)
+            added, owned = momentum, False
+        self.values = _sum(self.values, added, feedback.decay, kernels, over_added=owned)
         self.momentum = momentum
 
     def stage(self, sent: Update) -> None:
@@ -150,17 +158,20 @@ class Residual:
         return residual
 
 
-def _add(
-    before: Mapping[str, Array], added: Mapping[str, Array], decay: Fraction, out: Mapping[str, Array], kernels: Kernels
-) -> None:
-    """Write decay * before + added to `out`, unless some of it is not finite."""
+def _sum(
+    before: Mapping[str, Array], added: Mapping[str, Array], decay: Fraction, kernels: Kernels, *, over_added: bool
+) -> dict[str, Array]:
+    """Add to what decays, in arrays other than `before`."""
     factor = np.float32(float(decay))
+    found: dict[str, Array] = {}
     for name, old in before.items():
-        bad = kernels.first_not_finite(old.reshape(-1), added[name].reshape(-1), factor)
+        new = added[name]
+        out = new if over_added and new.flags.writeable else np.empty_like(new)
+        bad = kernels.accumulate(old.reshape(-1), new.reshape(-1), factor, out.reshape(-1))
         if bad >= 0:
             raise NonFiniteUpdate(name, bad)
-    for name, old in before.items():
-        kernels.accumulate(old.reshape(-1), added[name].reshape(-1), factor, out[name].reshape(-1))
+        found[name] = out.reshape(old.shape)
+    return found
 
 
 def _clipped(update: dict[str, Array], max_norm: float) -> dict[str, Array]:

@@ -31,12 +31,11 @@ _log = logging.getLogger(__name__)
 class Kernels(Protocol):
     """What an implementation does; every array is flat and contiguous, every float32 finite unless said."""
 
-    def first_not_finite(self, kept: Array, added: Array, decay: np.float32) -> int:
-        """First index at which decay * kept + added, each operation rounded, is not finite; -1 if there is none."""
-        ...
+    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> int:
+        """Write decay * kept + added, each operation rounded, to `out`, which may be one of both.
 
-    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> None:
-        """Write the same sum to `out`, which may be `kept`."""
+        Returns the first index at which the sum is not finite, and then `out` is of no use; else -1.
+        """
         ...
 
     def select(self, flat: Array, grid: Grid) -> Integers:

@@ -33,7 +33,7 @@ THREADS_MAX = 16
 SAMPLE = 2**16  # elements from which the threshold of a whole model is guessed
 CANDIDATES_MAX = 4  # times as many as are kept: bounds the working memory
 _AT_ONCE = 4096  # elements that stay in the first-level cache between two steps
-_BLOCK = 32
+_BLOCK = 64
 _ABSOLUTE = np.int32(0x7FFFFFFF)
 _EXPONENT = np.int32(0x7F800000)
 _ONE_EXPONENT = np.int32(0x00800000)
@@ -42,24 +42,16 @@ _SLACK = 3 * 2**18  # how far below the last threshold the next is looked for: l
 
 
 @jit
-def _accumulate(kept: Array, added: Array, decay: np.float32, out: Array) -> None:
-    for start in range(0, out.size, _AT_ONCE):
-        count = min(_AT_ONCE, out.size - start)
-        k, a, o = kept[start : start + count], added[start : start + count], out[start : start + count]
-        for i in range(count):
-            o[i] = k[i] * decay + a[i]
-
-
-@jit
-def _check(kept: Array, added: Array, decay: np.float32) -> int:
+def _accumulate(kept: Array, added: Array, decay: np.float32, out: Array) -> int:
     """-1, or an index before which decay * kept + added is finite and soon after which it is not."""
-    total = np.empty(_AT_ONCE, np.float32)
+    total = np.empty(_AT_ONCE, np.float32)  # `out` may be one of both, and LLVM knows what it may do with this one
     bits = total.view(np.int32)
     for start in range(0, kept.size, _AT_ONCE):
         count = min(_AT_ONCE, kept.size - start)
         k, a = kept[start : start + count], added[start : start + count]
         for i in range(count):
             total[i] = k[i] * decay + a[i]
+        out[start : start + count] = total[:count]
         flags = np.int32(0)
         for i in range(count):  # an exponent of all ones carries into the sign
             flags = np.int32(flags | np.int32(np.int32(bits[i] & _EXPONENT) + _ONE_EXPONENT))
@@ -235,19 +227,14 @@ class Compiled:
         self._threads = threads or min(THREADS_MAX, len(os.sched_getaffinity(0)))
         self._reference = NumPy()
 
-    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> None:
-        """Write decay * kept + added to `out`."""
+    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> int:
+        """Write decay * kept + added to `out`; the first index at which it is not finite, or -1."""
         parts = self._parts(out.size, 1)
-        self._run([partial(_accumulate, kept[a:b], added[a:b], decay, out[a:b]) for a, b in parts])
-
-    def first_not_finite(self, kept: Array, added: Array, decay: np.float32) -> int:
-        """First index at which decay * kept + added is not finite, or -1."""
-        parts = self._parts(kept.size, 1)
-        found = self._run([partial(_check, kept[a:b], added[a:b], decay) for a, b in parts])
+        found = self._run([partial(_accumulate, kept[a:b], added[a:b], decay, out[a:b]) for a, b in parts])
         for (start, _), at in zip(parts, found, strict=True):
             if at >= 0:
-                begin = slice(start + at, start + at + _AT_ONCE)
-                return begin.start + self._reference.first_not_finite(kept[begin], added[begin], decay)
+                first = start + at
+                return first + int(np.argmin(np.isfinite(out[first : first + _AT_ONCE])))
         return -1
 
     def select(self, flat: Array, grid: Grid) -> Integers:

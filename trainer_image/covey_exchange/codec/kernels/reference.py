@@ -18,20 +18,16 @@ ELEMENTS_AT_ONCE = 2**22  # in one selection step: bounds the working memory
 class NumPy:
     """See `Kernels`."""
 
-    def first_not_finite(self, kept: Array, added: Array, decay: np.float32) -> int:
-        """First index at which decay * kept + added is not finite, or -1."""
+    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> int:
+        """Write decay * kept + added to `out`; the first index at which it is not finite, or -1."""
         for start in range(0, kept.size, ELEMENTS_AT_ONCE):
             part = slice(start, start + ELEMENTS_AT_ONCE)
             with np.errstate(over="ignore", invalid="ignore"):
-                bad = np.flatnonzero(~np.isfinite(kept[part] * decay + added[part]))
+                out[part] = kept[part] * decay + added[part]
+            bad = np.flatnonzero(~np.isfinite(out[part]))
             if len(bad):
                 return start + int(bad[0])
         return -1
-
-    def accumulate(self, kept: Array, added: Array, decay: np.float32, out: Array) -> None:
-        """Write decay * kept + added to `out`."""
-        np.multiply(kept, decay, out=out)
-        np.add(out, added, out=out)
 
     def select(self, flat: Array, grid: Grid) -> Integers:
         """Largest magnitudes of each chunk."""
