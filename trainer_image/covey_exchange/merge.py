@@ -20,7 +20,7 @@ from covey_exchange import step
 from covey_exchange.codec import CodecSpec, Sparse, Update, codec_for
 from covey_exchange.manifest import Array, Manifest
 from covey_exchange.norm import norm as norm_of
-from covey_exchange.step import Parts
+from covey_exchange.step import Parts, Stepped
 
 
 class Clip(StrEnum):
@@ -91,14 +91,20 @@ class RoundMerge:
 
     def candidate(self) -> dict[str, Array]:
         """The model after this round if it is accepted."""
-        return self._stepped[0]
+        return {
+            name: part.tensor.reshape(self._base[name].shape) if isinstance(part, Stepped) else part
+            for name, part in self._stepped.items()
+        }
 
     def changes(self) -> Update:
         """Where the candidate may differ from the base, and its bits there: `patch.apply` makes the one of the other.
 
         Of tensors of which all sites sent some elements, these; whole ones of others.
         """
-        return self._stepped[1]
+        return {
+            name: Sparse(part.positions, part.values, self._base[name].shape) if isinstance(part, Stepped) else part
+            for name, part in self._stepped.items()
+        }
 
     def without(self, left_out: str) -> dict[str, Array]:
         """The candidate without what this site contributed to it; the base if there are no other sites.
@@ -118,7 +124,7 @@ class RoundMerge:
             if sparse is None:
                 found[name] = self._dense(value, [update[name] for update in others])
             else:
-                found[name] = self._step(value, Parts.of(sparse))[0]
+                found[name] = self._step(value, Parts.of(sparse)).tensor.reshape(value.shape)
         return found
 
     def parts(self) -> dict[str, Update]:
@@ -141,12 +147,12 @@ class RoundMerge:
         number = self.sites.index(left_out)
         found: dict[str, Sparse | Array] = {}
         for name, value in self._base.items():
-            parts = self._parts[name]
-            if parts is None:
-                found[name] = self._dense(value, [update[name] for site, update in self._updates if site != left_out])
-            else:
+            parts, stepped = self._parts[name], self._stepped[name]
+            if parts is not None and isinstance(stepped, Stepped):
                 own = parts.of_one(number)
-                found[name] = Sparse(parts.indices[own], self._without[name][own], value.shape)
+                found[name] = Sparse(parts.indices[own], stepped.without[own], value.shape)
+            else:
+                found[name] = self._dense(value, [update[name] for site, update in self._updates if site != left_out])
         return found
 
     @cached_property
@@ -159,31 +165,20 @@ class RoundMerge:
         return found
 
     @cached_property
-    def _without(self) -> dict[str, Array]:
-        """Of tensors of which all sites sent some elements: what each of these is without the site's part."""
-        return {
-            name: self._stepper.without(_flat(self._base[name]), parts, self._count, self._rate)
-            for name, parts in self._parts.items()
-            if parts is not None
-        }
-
-    @cached_property
-    def _stepped(self) -> tuple[dict[str, Array], Update]:
-        """The candidate, and where it differs from the base."""
-        candidate: dict[str, Array] = {}
-        changes: dict[str, Sparse | Array] = {}
+    def _stepped(self) -> dict[str, Stepped | Array]:
+        """Each tensor of the candidate; only as it is, if a site sent it whole."""
+        found: dict[str, Stepped | Array] = {}
         for name, value in self._base.items():
             parts = self._parts[name]
             if parts is None:
-                changes[name] = candidate[name] = self._dense(value, [update[name] for _, update in self._updates])
+                found[name] = self._dense(value, [update[name] for _, update in self._updates])
             else:
-                candidate[name], positions = self._step(value, parts)
-                changes[name] = Sparse(positions, candidate[name].reshape(-1)[positions], value.shape)
-        return candidate, changes
+                found[name] = self._step(value, parts)
+        return found
 
-    def _step(self, value: Array, parts: Parts) -> tuple[Array, step.Integers]:
-        stepped, positions = self._stepper.step(_flat(value), parts, self._count, self._rate)
-        return stepped.reshape(value.shape), positions
+    def _step(self, value: Array, parts: Parts) -> Stepped:
+        flat = np.ascontiguousarray(value).reshape(-1)
+        return self._stepper.step(flat, parts, self._count, self._rate)
 
     def _dense(self, value: Array, parts: Sequence[Sparse | Array]) -> Array:
         total = np.zeros(value.size, dtype=np.float32)
@@ -206,10 +201,6 @@ def _sparse(parts: Sequence[Sparse | Array]) -> list[Sparse] | None:
     """Parts of one tensor if all are sparse; a codec sends a tensor the same way from every site."""
     found = [part for part in parts if isinstance(part, Sparse)]
     return found if len(found) == len(parts) else None
-
-
-def _flat(value: Array) -> Array:
-    return np.ascontiguousarray(value).reshape(-1)
 
 
 def _scaled(update: Update, factor: float) -> Update:

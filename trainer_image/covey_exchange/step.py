@@ -51,38 +51,46 @@ class Parts:
         return slice(int(self.starts[number]), int(self.starts[number + 1]))
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """A tensor after the step.
+
+    Attributes:
+        tensor: all of it, flat, float32.
+        positions: the elements that updates have, int64, ascending.
+        values: the tensor there.
+        without: for each element of each update, in the order of the parts: what the step without that update makes.
+    """
+
+    tensor: Array
+    positions: Integers
+    values: Array
+    without: Array
+
+
 class Stepper(Protocol):
     """What an implementation does; tensors are flat and contiguous, float32."""
 
-    def step(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> tuple[Array, Integers]:
-        """The tensor after the step, and the elements that updates have, ascending."""
-        ...
-
-    def without(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Array:
-        """For each element of each update, in the order of the parts: what it is after the step without that update."""
+    def step(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Stepped:
+        """The tensor after the step."""
         ...
 
 
 class NumPy:
     """See `Stepper`."""
 
-    def step(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> tuple[Array, Integers]:
-        """The tensor after the step, and the elements that updates have."""
+    def step(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Stepped:
+        """The tensor after the step."""
         named = np.zeros(tensor.size, dtype=np.bool_)
         named[parts.indices] = True
-        positions = np.flatnonzero(named)
-        stepped = tensor.copy()
-        stepped[positions] = _stepped(tensor, positions, parts, range(len(parts.starts) - 1), count, rate)
-        return stepped, positions
-
-    def without(self, tensor: Array, parts: Parts, count: np.float32, rate: np.float32) -> Array:
-        """For each element of each update: what it is after the step without that update."""
-        updates = range(len(parts.starts) - 1)
-        found = np.empty_like(parts.values)
+        positions, updates = np.flatnonzero(named), range(len(parts.starts) - 1)
+        values, without = _stepped(tensor, positions, parts, updates, count, rate), np.empty_like(parts.values)
         for left_out in updates:
             own, others = parts.of_one(left_out), [number for number in updates if number != left_out]
-            found[own] = _stepped(tensor, parts.indices[own], parts, others, count, rate)
-        return found
+            without[own] = _stepped(tensor, parts.indices[own], parts, others, count, rate)
+        stepped = tensor.copy()
+        stepped[positions] = values
+        return Stepped(stepped, positions, values, without)
 
 
 def _stepped(

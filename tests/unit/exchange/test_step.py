@@ -47,9 +47,10 @@ def by_formula(tensor: Array, updates: list[Sparse]) -> Array:
 def test_the_step_is_that_of_the_formula(stepper: Stepper, drawn: tuple[Array, list[Sparse]]) -> None:
     tensor, updates = drawn
     before = tensor.copy()
-    stepped, positions = stepper.step(tensor, Parts.of(updates), COUNT, RATE)
-    assert stepped.tobytes() == by_formula(tensor, updates).tobytes()
-    assert positions.tolist() == sorted({int(i) for update in updates for i in update.indices})
+    stepped = stepper.step(tensor, Parts.of(updates), COUNT, RATE)
+    assert stepped.tensor.tobytes() == by_formula(tensor, updates).tobytes()
+    assert stepped.positions.tolist() == sorted({int(i) for update in updates for i in update.indices})
+    assert stepped.values.tobytes() == stepped.tensor[stepped.positions].tobytes()
     assert tensor.tobytes() == before.tobytes()
 
 
@@ -60,7 +61,7 @@ def test_a_step_without_one_update_is_known_where_it_differs(
 ) -> None:
     tensor, updates = drawn
     parts = Parts.of(updates)
-    found = stepper.without(tensor, parts, COUNT, RATE)
+    found = stepper.step(tensor, parts, COUNT, RATE).without
     for number, update in enumerate(updates):
         expected = by_formula(tensor, [*updates[:number], *updates[number + 1 :]])[update.indices]
         assert found[parts.of_one(number)].tobytes() == expected.tobytes()
