@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from eth_abi import encode
 from eth_account import Account
 from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -123,8 +124,13 @@ def new_key() -> bytes:
 
 def sign(domain: Domain, value: Statement, key: bytes) -> bytes:
     """Sign with a session key: 65 bytes r, s, v (27 or 28); deterministic (RFC 6979)."""
-    signature = keys.PrivateKey(key).sign_msg_hash(digest(domain, value))
+    signature = _private(key).sign_msg_hash(digest(domain, value))
     return b"".join((signature.r.to_bytes(32, "big"), signature.s.to_bytes(32, "big"), bytes([27 + signature.v])))
+
+
+@lru_cache(maxsize=8)  # a process has one or two, and each object computes its public key anew
+def _private(key: bytes) -> PrivateKey:
+    return PrivateKey(key)
 
 
 @lru_cache(maxsize=1024)  # several neighbours bring the same message, and a result's signatures are looked at again

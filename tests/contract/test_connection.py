@@ -127,7 +127,7 @@ async def test_anvil_keeps_some_states_and_leaves_no_files(tmp_path: Path, monke
         with pytest.raises(Web3RPCError):
             await web3.eth.get_balance(ADDRESS_ZERO, head - 2 * STATES_KEPT)
         await web3.provider.disconnect()
-    assert list(tmp_path.rglob("*.json")) == []
+    assert await asyncio.to_thread(lambda: list(tmp_path.rglob("*.json"))) == []
 
 
 async def test_an_address_is_that_of_its_key(lab: Lab) -> None:

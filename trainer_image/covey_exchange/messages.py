@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from covey_chain.types import Proposal, RollCall, RoundResult, ScoreCommit, ScoreReveal, Signable, UpdateHeader, Vote
@@ -50,7 +51,7 @@ def to_wire(envelope: Envelope) -> wire_pb2.Signed:
     for item in fields(envelope.body):
         value = getattr(envelope.body, item.name)
         if item.name == "site":
-            value = to_canonical_address(value)
+            value = _canonical(value)
         elif item.name == "total_reward":
             value = value.to_bytes(_HASH_BYTES, "big")
         setattr(body, item.name, value)
@@ -82,8 +83,19 @@ def _field(message: str, name: str, value: Any) -> Any:  # noqa: ANN401 (fields 
         if len(value) != length:
             raise MalformedMessage(f"{message}.{name} has {len(value)} bytes, not {length}")
         if name == "site":
-            return to_checksum_address(value)
+            return _checksummed(value)
         return int.from_bytes(value, "big") if name == "total_reward" else value
     if name in _BYTE_FIELDS and isinstance(value, int) and value > _UINT8_MAX:
         raise MalformedMessage(f"{message}.{name} is {value}, at most {_UINT8_MAX}")
     return value
+
+
+# Every message names one of a few sites, and each conversion hashes: it would cost as much as the rest of the message.
+@lru_cache(maxsize=1024)
+def _checksummed(address: bytes) -> str:
+    return str(to_checksum_address(address))
+
+
+@lru_cache(maxsize=1024)
+def _canonical(address: str) -> bytes:
+    return bytes(to_canonical_address(address))
