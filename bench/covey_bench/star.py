@@ -37,10 +37,12 @@ class Link:
     Attributes:
         megabits_per_second: in each direction.
         round_trip_milliseconds: between two namespaces, without queues.
+        unlimited: namespaces whose own line takes any rate, as a server's in a data centre does.
     """
 
     megabits_per_second: int
     round_trip_milliseconds: int
+    unlimited: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def routed(name: str, count: int, link: Link | None) -> Iterator[Star]:
 
 def _limit_rates(router: str, spaces: list[str], link: Link) -> None:
     for index, space in enumerate(spaces):
+        if index in link.unlimited:
+            continue
         for namespace, device in ((space, DEVICE), (router, f"v{index}")):
             rate = f"{link.megabits_per_second}mbit"
             bucket = ["tbf", "rate", rate, "burst", BURST, "latency", f"{QUEUE_MILLISECONDS}ms"]

@@ -21,7 +21,11 @@ from covey_bench.peers.trial import SITES, WARM_UP, Rounds, Trial
 from covey_bench.star import Link, routed
 
 NETWORK = "cvpeers"
-LINKS = {"veth": None, "100mbit": Link(megabits_per_second=100, round_trip_milliseconds=20)}
+LINKS = {
+    "veth": None,
+    "100mbit": Link(megabits_per_second=100, round_trip_milliseconds=20, unlimited=frozenset({0})),
+    "100mbit_server_too": Link(megabits_per_second=100, round_trip_milliseconds=20),
+}
 SYSTEMS: dict[str, Callable[[Trial], Rounds]] = {
     "covey": lambda trial: covey.run(trial, "SparseLoCo"),
     "covey_dense": lambda trial: covey.run(trial, "None"),
@@ -49,7 +53,7 @@ def main() -> int:
     """Measure, print, write; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="covey_bench.peers")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="SYSTEM")
-    parser.add_argument("--network", nargs="+", choices=LINKS, default=list(LINKS))
+    parser.add_argument("--network", nargs="+", choices=LINKS, default=["veth", "100mbit"])
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     if os.geteuid() != 0:
