@@ -277,6 +277,41 @@ def test_a_local_update_must_be_finite_and_leaves_the_residual_alone(value: floa
     assert not residual.values["w"].any()
 
 
+@BIG
+@given(st.data())
+def test_an_update_that_is_given_away_is_encoded_as_one_that_is_lent(data: st.DataObject) -> None:
+    spec, manifest = data.draw(specs), data.draw(manifests)
+    lent, given_away = Residual(manifest), Residual(manifest)
+    for _ in range(3):
+        update = data.draw(updates(manifest))
+        before = {name: array.copy() for name, array in update.items()}
+        payload = encode(update, lent, spec, manifest)
+        assert same(update, before)
+        assert encode(before, given_away, spec, manifest, owned=True) == payload
+        accepted = data.draw(st.booleans())
+        lent.settle(accepted)
+        given_away.settle(accepted)
+        assert same(lent.values, given_away.values)
+        assert same(lent.momentum or {}, given_away.momentum or {})
+        assert all(given_away.values[tensor.name].shape == tensor.shape for tensor in manifest)
+
+
+@pytest.mark.parametrize("codec", [CodecSpec(), CodecSpec("DGC", momentum=Fraction(9, 10))])
+def test_an_update_that_is_given_away_and_is_not_finite_leaves_the_residual_alone(codec: CodecSpec) -> None:
+    manifest = Manifest((TensorSpec("a", (100,)), TensorSpec("b", (5000,))))
+    residual = Residual(manifest)
+    encode({t.name: np.ones(t.shape, np.float32) for t in manifest}, residual, codec, manifest, owned=True)
+    residual.settle(False)
+    values = {name: array.copy() for name, array in residual.values.items()}
+    momentum = {name: array.copy() for name, array in (residual.momentum or {}).items()}
+    update = {t.name: np.ones(t.shape, np.float32) for t in manifest}
+    update["b"][4999] = np.inf
+    with pytest.raises(NonFiniteUpdate):
+        encode(update, residual, codec, manifest, owned=True)
+    assert same(residual.values, values)
+    assert same(residual.momentum or {}, momentum)
+
+
 def test_a_local_update_must_fit_the_manifest() -> None:
     manifest = Manifest((TensorSpec("w", (100,)),))
     with pytest.raises(ManifestError):
