@@ -384,7 +384,7 @@ def sparse(seed: int, scale: float = 1.0) -> Flat:
 
 def jittered(of: Flat, seed: int) -> Flat:
     noise = 0.2 * np.abs(of.values).mean() * np.random.default_rng(seed).normal(size=of.values.size)
-    return Flat(of.indices, (of.values * 3 + noise).astype(np.float32))
+    return Flat(of.indices, (of.values * 3 + noise).astype(np.float32), of.size)
 
 
 def test_a_scaled_and_jittered_copy_of_another_is_found_and_own_updates_are_not():
@@ -423,5 +423,5 @@ def test_a_copy_is_found_that_hides_behind_zeros():
 def test_a_copy_of_the_last_step_is_found_at_the_others_but_not_at_who_made_it_alone():
     step = Past({A: sparse(1), B: sparse(2), C: sparse(3)})
     indices = np.unique(np.concatenate([part.indices for part in step.parts.values()]))
-    summed = Flat(indices, np.sum([part.at(indices) for part in step.parts.values()], axis=0, dtype=np.float32))
+    summed = Flat(indices, np.sum([part.at(indices) for part in step.parts.values()], axis=0, dtype=np.float32), 1003)
     assert copied(RULE, {D: summed, A: sparse(1)}, [step]) == {D}

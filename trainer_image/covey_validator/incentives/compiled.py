@@ -55,3 +55,11 @@ def at(indices: NDArray[np.int64], values: Array, places: NDArray[np.int64], fou
             there += 1
         for before in range(first, here):
             block[np.uint64(indices[before] - start)] = 0
+
+
+@jit
+def mark(indices: NDArray[np.int64], marks: NDArray[np.uint64]) -> None:
+    """Set the bit of each index."""
+    for place in range(indices.size):
+        index = np.uint64(indices[place])
+        marks[index >> np.uint64(6)] |= np.uint64(1) << (index & np.uint64(63))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
 
 import numpy as np
@@ -45,10 +45,12 @@ class Flat:
         indices: int64, strictly ascending, of the values that are not zero; None if `values` has all elements, as of an
             update of which most is dense: nine such are kept, and indices are twice as large.
         values: float32.
+        size: elements in all.
     """
 
     indices: NDArray[np.int64] | None
     values: Array
+    size: int
 
     @classmethod
     def of(cls, update: Update) -> Flat:
@@ -57,7 +59,8 @@ class Flat:
         sizes = [prod(part.shape) for part in parts]
         dense = sum(size for part, size in zip(parts, sizes, strict=True) if not isinstance(part, Sparse))
         if 2 * dense > sum(sizes):
-            return cls(None, np.concatenate([_whole(part) for part in parts]).astype(np.float32, copy=False))
+            whole = np.concatenate([_whole(part) for part in parts]).astype(np.float32, copy=False)
+            return cls(None, whole, sum(sizes))
         indices, values, offset = [], [], 0
         for part, size in zip(parts, sizes, strict=True):
             if isinstance(part, Sparse):
@@ -70,7 +73,7 @@ class Flat:
             indices.append(found + offset)
             values.append(kept)
             offset += size
-        return cls(np.concatenate(indices), np.concatenate(values).astype(np.float32, copy=False))
+        return cls(np.concatenate(indices), np.concatenate(values).astype(np.float32, copy=False), sum(sizes))
 
     @cached_property
     def support(self) -> int:
@@ -81,6 +84,21 @@ class Flat:
     def vector(self) -> Vector:
         """The values."""
         return Vector(self.values)
+
+    @cached_property
+    def marks(self) -> NDArray[np.uint64]:
+        """A bit for each element, set where there is a value; of a large update that has indices."""
+        from covey_validator.incentives import compiled  # a second: only who needs it pays
+
+        assert self.indices is not None
+        marks = np.zeros(self.size // 64 + 1, dtype=np.uint64)
+        compiled.mark(self.indices, marks)
+        return marks
+
+    @property
+    def is_large_and_sparse(self) -> bool:
+        """Whether bits are much quicker to compare than values."""
+        return self.indices is not None and self.indices.size >= COMPILED_FROM_ELEMENTS
 
     def on(self, other: Flat) -> Vector:
         """One value for each of the other's values, zero where it or we have none; not to be changed."""
@@ -129,15 +147,27 @@ class Past:
     parts: Mapping[str, Flat]
 
     def others(self, site: str, update: Flat) -> Iterator[Vector]:
-        """Where the site's update is: every other's part, and all of them together, the step without the site's."""
+        """Where the site's update is: every other's part, and all of them together, the step without the site's.
+
+        Nothing if all of them together cover no more than half of it, as is usual: then it repeats none.
+        """
         together: Array | None = None
         others = sorted(self.parts.keys() - {site})
+        if not self._may_cover_half(others, update):
+            return
         for other in others:
             part = self.parts[other].on(update)
             together = part.elements if together is None else together + part.elements
             yield part
         if together is not None and len(others) > 1:
             yield Vector(together)
+
+    def _may_cover_half(self, others: Sequence[str], update: Flat) -> bool:
+        parts = [self.parts[other] for other in others]
+        if not parts or not all(flat.is_large_and_sparse for flat in (update, *parts)):
+            return bool(parts)
+        covered = reduce(np.bitwise_or, (part.marks for part in parts)) & update.marks
+        return 2 * int(np.bitwise_count(covered).sum(dtype=np.int64)) > update.support
 
 
 def copied(rule: Rule, parts: Mapping[str, Flat], past: Sequence[Past]) -> frozenset[str]:
