@@ -1,4 +1,7 @@
-"""What is handed to others: chart, plain manifests, a bill of materials of each image, checksums and a signature."""
+"""What is handed to others: chart, plain manifests, a bill of materials of each image, checksums and a signature.
+
+The manifests name the images by digest, so that the signature holds for them as well.
+"""
 
 import hashlib
 import subprocess
@@ -16,6 +19,8 @@ NAMESPACE = "covey-system"
 IMAGES = ("operator", "trainer")
 CHECKSUMS = "SHA256SUMS"
 SIGNATURE = f"{CHECKSUMS}.minisig"
+_IMAGE_VALUES = ("image", "trainerImage")
+_DIGEST_REMEDY = "A release names its images by digest, so that its signature covers them: `docker push` prints it."
 _VALUES_REMEDY = "Read the message of Helm above, and correct the file of values."
 
 
@@ -54,12 +59,13 @@ def make(target: Path, values: Path, key: Path) -> list[Path]:
 
     Args:
         target: made when missing; files of the same names are replaced.
-        values: of the manifests; their images.
+        values: of the manifests; their images, by digest.
         key: minisign's secret key; its password is asked for on the terminal.
 
     Raises:
-        CommandError: a part failed, or the key cannot sign.
+        CommandError: an image has no digest, a part failed, or the key cannot sign.
     """
+    _require_digests(values)
     target.mkdir(parents=True, exist_ok=True)
     with step(f"release {version()} in {target}"):
         run(golang.helm(), "package", CHART, f"--destination={target}")
@@ -73,6 +79,14 @@ def make(target: Path, values: Path, key: Path) -> list[Path]:
         signature = target / SIGNATURE
         _sign(sums, key, signature)
     return [*made, sums, signature]
+
+
+def _require_digests(values: Path) -> None:
+    given = yaml.safe_load(values.read_text())
+    for name in _IMAGE_VALUES:
+        image = given.get(name) if isinstance(given, dict) else None
+        if not (isinstance(image, dict) and image.get("digest")):
+            raise CommandError(f"{values}: {name}.digest is missing", _DIGEST_REMEDY)
 
 
 def _sign(file: Path, key: Path, signature: Path) -> None:

@@ -16,7 +16,7 @@ from covey_dev.apiserver import ApiServer
 from covey_dev.errors import CommandError
 
 ROOT = Path(__file__).parents[3]
-VALUES = ROOT / "charts/covey/ci/default-values.yaml"
+DIGESTS = {"operator": "sha256:" + "1" * 64, "trainer": "sha256:" + "2" * 64}
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,18 @@ def new_key(directory: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("values") / "values.yaml"
+    image, trainer = ({"repository": f"registry.example/{name}", "digest": digest} for name, digest in DIGESTS.items())
+    file.write_text(yaml.safe_dump({"image": image, "trainerImage": trainer}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, values: Path) -> Released:
     directory = tmp_path_factory.mktemp("release")
     secret, public = new_key(tmp_path_factory.mktemp("key"))
-    return Released(directory, release.make(directory, VALUES, secret), public)
+    return Released(directory, release.make(directory, values, secret), public)
 
 
 def test_nothing_else_is_in_it(released: Released):
@@ -74,11 +82,29 @@ def test_a_changed_byte_and_another_key_are_noticed(released: Released, tmp_path
     assert minisign("-V", "-p", stranger, "-m", released.file("SHA256SUMS")).returncode != 0
 
 
-def test_a_key_that_is_none_is_refused(tmp_path: Path):
+def test_a_key_that_is_none_is_refused(tmp_path: Path, values: Path):
     key = tmp_path / "key"
     key.write_text("no key\n")
     with pytest.raises(CommandError, match="does not sign"):
-        release.make(tmp_path / "out", VALUES, key)
+        release.make(tmp_path / "out", values, key)
+
+
+def test_the_signed_manifests_name_the_images_by_digest(released: Released):
+    manifests = released.files[1].read_text()
+    for name, digest in DIGESTS.items():
+        assert f"registry.example/{name}@{digest}" in manifests
+    assert set(re.findall(r"registry\.example/\w+@?", manifests)) == {f"registry.example/{name}@" for name in DIGESTS}
+
+
+@pytest.mark.parametrize("missing", ["image", "trainerImage"])
+def test_an_image_without_a_digest_is_refused(tmp_path: Path, values: Path, missing: str):
+    given = yaml.safe_load(values.read_text())
+    del given[missing]["digest"]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
+    with pytest.raises(CommandError, match=f"{missing}.digest is missing") as refused:
+        release.make(tmp_path / "out", tmp_path / "values.yaml", tmp_path / "key")
+    assert "by digest" in refused.value.remedy
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("image", release.IMAGES)
@@ -92,10 +118,10 @@ def test_every_pinned_package_is_in_the_bill_of_materials(released: Released, im
     assert all(part["externalReferences"][0]["hashes"] for part in found["components"])
 
 
-def test_the_packed_chart_is_the_chart(released: Released):
+def test_the_packed_chart_is_the_chart(released: Released, values: Path):
     def rendered(chart: Path) -> str:
         done = subprocess.run(
-            [golang.helm(), "template", "covey", chart, f"--values={VALUES}"], capture_output=True, text=True
+            [golang.helm(), "template", "covey", chart, f"--values={values}"], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
