@@ -35,12 +35,22 @@ def fields(obj, manager=OPERATOR, subresource=None):
     }
 
 
+async def exists_with_status(cluster, kind, namespace, name):
+    """The object once a pass is through: it makes what is missing first, and says so last."""
+
+    async def check():
+        obj = await cluster.get(kind, namespace, name)
+        return obj if obj and "status" in obj else None
+
+    return await cluster.until(f"status of {kind.kind} {name}", check)
+
+
 async def test_the_operator_writes_status_and_finalizer_of_a_persons_objects_and_nothing_else(cluster, two_sites):
     planner, other = two_sites
     cluster.apply(planner.task("wdbc"))
     await exists(cluster, POD, planner.namespace, "wdbc-head")
     for kind, name in ((SUBNET, "eu"), (TASK, "wdbc")):
-        obj = await cluster.get(kind, planner.namespace, name)
+        obj = await exists_with_status(cluster, kind, planner.namespace, name)
         assert fields(obj, subresource="status") == {"f:status"}
         assert fields(obj) == {"f:metadata"}
     mirror = await cluster.get(TASK, other.namespace, "wdbc")
