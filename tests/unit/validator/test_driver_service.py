@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from covey_exchange.manifest import Array
 from covey_exchange.proto import driver_pb2 as wire
 from covey_exchange.proto.driver_pb2_grpc import ValidatorServiceStub
 from covey_validator import driver, service, tensors
-from covey_validator.driver import DriverSession
+from covey_validator.driver import DriverSession, Outcome
 from covey_validator.errors import TaskFailed
 from covey_validator.steps import Step
 from covey_validator.tensors import SharedDirectory
@@ -67,6 +67,22 @@ def _session(tmp_path: Path) -> DriverSession:
 def trained(client: Client, round_number: int, delta: dict[str, Array]) -> wire.Report:
     files = client.put(f"driver-delta-{round_number}", delta)
     return wire.Report(trained=wire.Trained(round=round_number, delta=files, samples=80, loss=0.5))
+
+
+async def trained_with(shared: Path, make: Callable[[Client], wire.Tensors]) -> Outcome:
+    """What the session takes from a driver that answers round 1 with these tensors."""
+    session = _session(shared)
+    async with connected(shared, session) as client:
+        base = SharedDirectory(shared).write(1, "base", model())
+        training = asyncio.create_task(session.train(1, bytes(32), [base]))
+        await client.join()
+        await client.say(client.initialised())
+        report = wire.Report(trained=wire.Trained(round=1, delta=make(client), samples=1, loss=0))
+        polling = asyncio.create_task(client.say(report))
+        try:
+            return await asyncio.wait_for(training, 10)
+        finally:
+            polling.cancel()
 
 
 async def test_a_driver_is_given_program_training_evaluation_and_the_end(tmp_path: Path):
@@ -160,15 +176,8 @@ async def test_a_model_with_nan_is_no_start_and_a_delta_with_nan_is_for_the_erro
         assert 'tensor "bias" has NaN or infinity' in failed.message
         polling.cancel()
 
-    session = _session(tmp_path)
-    async with connected(tmp_path, session) as client:
-        base = SharedDirectory(tmp_path).write(1, "base", model())
-        training = asyncio.create_task(session.train(1, bytes(32), [base]))
-        await client.join()
-        await client.say(client.initialised())
-        polling = asyncio.create_task(client.say(trained(client, 1, spoilt)))
-        assert np.isnan((await asyncio.wait_for(training, 10)).delta["bias"][1])
-        polling.cancel()
+    outcome = await trained_with(tmp_path, lambda client: client.put("driver-nan", spoilt))
+    assert np.isnan(outcome.delta["bias"][1])
 
 
 def bad_sha(client: Client) -> wire.Tensors:
@@ -219,22 +228,12 @@ def huge(client: Client) -> wire.Tensors:
         (lambda _client: wire.Tensors(file="driver-none", digest=bytes(32)), "No such file"),
     ],
 )
-async def test_tensors_are_checked_before_use(tmp_path: Path, make: object, word: str):
+async def test_tensors_are_checked_before_use(tmp_path: Path, make: Callable[[Client], wire.Tensors], word: str):
     shared = tmp_path / "shared"
     shared.mkdir()
-    session = _session(shared)
-    async with connected(shared, session) as client:
-        base = SharedDirectory(shared).write(1, "base", model())
-        training = asyncio.create_task(session.train(1, bytes(32), [base]))
-        await client.join()
-        await client.say(client.initialised())
-        files = make(client)  # type: ignore[operator]
-        report = wire.Report(trained=wire.Trained(round=1, delta=files, samples=1, loss=0))
-        polling = asyncio.create_task(client.say(report))
-        with pytest.raises(TaskFailed, match=word) as failed:
-            await asyncio.wait_for(training, 10)
-        assert failed.value.reason == "ProgramError"
-        polling.cancel()
+    with pytest.raises(TaskFailed, match=word) as failed:
+        await trained_with(shared, make)
+    assert failed.value.reason == "ProgramError"
 
 
 def test_the_same_model_gives_the_same_file(tmp_path: Path):
