@@ -65,7 +65,7 @@ generate: contracts ## Regenerate everything that is generated and committed
 requirements: venv ## Resolve the requirement files anew
 	for extra in operator trainer dev; do .venv/bin/uv pip compile -q --python-version 3.11 --extra $$extra pyproject.toml \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements/$$extra.txt; done
-	for own in peers-flower peers-flare sbom slither; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/$$own.in \
+	for own in peers-flower peers-flare slither; do .venv/bin/uv pip compile -q --python-version 3.11 requirements/$$own.in \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	  -o requirements/$$own.txt; done
 

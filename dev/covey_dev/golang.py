@@ -14,6 +14,7 @@ KUBECONFORM_VERSION = "0.8.0"
 KIND_VERSION = "0.33.0"
 GETH_VERSION = "1.16.7"
 MINISIGN_VERSION = "0.3.0"
+SYFT_VERSION = "1.57.1"
 OLDEST_COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
 COMPONENTS = ("coredns", "etcd", "kubectl", *OLDEST_COMPONENTS)
 _SOURCE = paths.DEV / "kube"
@@ -95,6 +96,11 @@ def geth() -> Path:
 def minisign() -> Path:
     """Build (once) minisign, which signs releases; returns the program."""
     return _install("aead.dev/minisign/cmd/minisign", MINISIGN_VERSION)
+
+
+def syft() -> Path:
+    """Build (once) syft, which lists what is in an image; returns the program."""
+    return _install("github.com/anchore/syft/cmd/syft", SYFT_VERSION)
 
 
 def _install(package: str, version: str) -> Path:

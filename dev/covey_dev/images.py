@@ -125,7 +125,8 @@ def key(image: Image, variant: Variant, base: str) -> str:
 
 def _build(image: Image, variant: Variant, base: str, local: str) -> None:
     base_image.ensure()
-    arguments = ["--build-arg", f"VARIANT={variant}"] if image.varies and image.requirements else []
+    arguments = ["--build-arg", f"PYTHON={base_image.NAME}"] if image.requirements else []
+    arguments += ["--build-arg", f"VARIANT={variant}"] if image.varies and image.requirements else []
     mounts = _build_mounts() if image.requirements else []
     if image.base:
         repository, _, digest = base.removeprefix(f"{registry.NAME}/").partition("@")

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import yaml
 
-from covey_dev import environments, golang, paths
+from covey_dev import golang, paths
 from covey_dev.errors import CommandError
 from covey_dev.process import run
 from covey_dev.progress import step
 
 CHART = paths.REPOSITORY / "charts/covey"
 NAMESPACE = "covey-system"
-IMAGES = ("operator", "trainer")
 CHECKSUMS = "SHA256SUMS"
 SIGNATURE = f"{CHECKSUMS}.minisig"
-_IMAGE_VALUES = ("image", "trainerImage")
+# Name of the bill of materials -> value of the chart that names the image.
+IMAGES = {"operator": "image", "trainer": "trainerImage"}
 _DIGEST_REMEDY = "A release names its images by digest, so that its signature covers them: `docker push` prints it."
+_IMAGE_REMEDY = "The bill of materials is read from {}: push the image, and log in with `docker login`."
 _VALUES_REMEDY = "Read the message of Helm above, and correct the file of values."
 
 
@@ -41,16 +42,20 @@ def manifests(values: Path, namespace: str = NAMESPACE) -> str:
     return yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}) + rendered
 
 
-def bill_of_materials(image: str, target: Path) -> None:
-    """Write the Python packages of an image, as its requirement file pins them, as CycloneDX 1.6 JSON.
+def bill_of_materials(reference: str, target: Path) -> None:
+    """Write what is in an image, Debian's packages and Python's, as CycloneDX 1.6 JSON.
 
-    The base image and its Debian packages are not in it: who builds the image knows them.
+    Args:
+        reference: REGISTRY/NAME@DIGEST, read from the registry with the credentials of Docker's configuration.
+        target: the file.
+
+    Raises:
+        CommandError: the image cannot be read.
     """
-    tool = environments.ensure(paths.tools() / "sbom", "sbom") / "cyclonedx-py"
     run(
-        tool, "requirements", paths.REPOSITORY / f"requirements/{image}.txt",
-        "--pyproject", paths.REPOSITORY / "pyproject.toml", "--mc-type", "application",
-        "--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible", "--output-file", target,
+        golang.syft(), "scan", "--quiet", f"registry:{reference}", "--select-catalogers=-file",
+        f"--output=cyclonedx-json@1.6={target}", env={"SYFT_CHECK_FOR_APP_UPDATE": "false"},
+        remedy=_IMAGE_REMEDY.format(reference),
     )  # fmt: skip
 
 
@@ -63,17 +68,17 @@ def make(target: Path, values: Path, key: Path) -> list[Path]:
         key: minisign's secret key; its password is asked for on the terminal.
 
     Raises:
-        CommandError: an image has no digest, a part failed, or the key cannot sign.
+        CommandError: an image has no digest or is not in its registry, a part failed, or the key cannot sign.
     """
-    _require_digests(values)
+    references = _references(values)
     target.mkdir(parents=True, exist_ok=True)
     with step(f"release {version()} in {target}"):
         run(golang.helm(), "package", CHART, f"--destination={target}")
         made = [target / f"covey-{version()}.tgz", target / f"covey-{version()}.yaml"]
         made[1].write_text(manifests(values))
-        for image in IMAGES:
-            made.append(target / f"{image}.cdx.json")
-            bill_of_materials(image, made[-1])
+        for name, reference in references.items():
+            made.append(target / f"{name}.cdx.json")
+            bill_of_materials(reference, made[-1])
         sums = target / CHECKSUMS
         sums.write_text("".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in made))
         signature = target / SIGNATURE
@@ -81,12 +86,15 @@ def make(target: Path, values: Path, key: Path) -> list[Path]:
     return [*made, sums, signature]
 
 
-def _require_digests(values: Path) -> None:
+def _references(values: Path) -> dict[str, str]:
     given = yaml.safe_load(values.read_text())
-    for name in _IMAGE_VALUES:
-        image = given.get(name) if isinstance(given, dict) else None
+    found = {}
+    for name, value in IMAGES.items():
+        image = given.get(value) if isinstance(given, dict) else None
         if not (isinstance(image, dict) and image.get("digest")):
-            raise CommandError(f"{values}: {name}.digest is missing", _DIGEST_REMEDY)
+            raise CommandError(f"{values}: {value}.digest is missing", _DIGEST_REMEDY)
+        found[name] = f"{image.get('repository')}@{image['digest']}"
+    return found
 
 
 def _sign(file: Path, key: Path, signature: Path) -> None:

@@ -1,4 +1,4 @@
-"""`make release` and `make manifests`: what others get, checked as they would check it."""
+"""`make release` and `make manifests`: what others get, checked as they would check it; with images in a registry."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from covey_dev import golang, release
+from covey_dev import choice, golang, registry, release
 from covey_dev.apiserver import ApiServer
 from covey_dev.errors import CommandError
+from covey_dev.images import ALL
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
-DIGESTS = {"operator": "sha256:" + "1" * 64, "trainer": "sha256:" + "2" * 64}
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,21 @@ def new_key(directory: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def references() -> Iterator[dict[str, str]]:
+    """Name of an image -> REGISTRY/NAME@DIGEST, in the registry of the local clusters, which has no TLS."""
+    place = choice.chosen()
+    address = place.registry_up()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYFT_REGISTRY_INSECURE_USE_HTTP", "true")
+        yield {name: place.image(name, place.variant).replace(registry.NAME, address) for name in release.IMAGES}
+    place.end_shared()
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory, references: dict[str, str]) -> Path:
     file = tmp_path_factory.mktemp("values") / "values.yaml"
-    image, trainer = ({"repository": f"registry.example/{name}", "digest": digest} for name, digest in DIGESTS.items())
-    file.write_text(yaml.safe_dump({"image": image, "trainerImage": trainer}))
+    named = {release.IMAGES[name]: reference.split("@") for name, reference in references.items()}
+    file.write_text(yaml.safe_dump({key: {"repository": a, "digest": b} for key, (a, b) in named.items()}))
     return file
 
 
@@ -89,11 +101,9 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, values: Path):
         release.make(tmp_path / "out", values, key)
 
 
-def test_the_signed_manifests_name_the_images_by_digest(released: Released):
-    manifests = released.files[1].read_text()
-    for name, digest in DIGESTS.items():
-        assert f"registry.example/{name}@{digest}" in manifests
-    assert set(re.findall(r"registry\.example/\w+@?", manifests)) == {f"registry.example/{name}@" for name in DIGESTS}
+def test_the_signed_manifests_name_the_images_by_digest(released: Released, references: dict[str, str]):
+    address = references["operator"].partition("/")[0]
+    assert set(re.findall(rf"{re.escape(address)}/[^\s\"',]+", released.files[1].read_text())) == {*references.values()}
 
 
 @pytest.mark.parametrize("missing", ["image", "trainerImage"])
@@ -107,15 +117,37 @@ def test_an_image_without_a_digest_is_refused(tmp_path: Path, values: Path, miss
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_that_is_not_in_its_registry_is_refused(tmp_path: Path, values: Path):
+    given = yaml.safe_load(values.read_text())
+    given["image"]["digest"] = "sha256:" + "1" * 64
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(given))
+    with pytest.raises(CommandError) as refused:
+        release.make(tmp_path / "out", tmp_path / "values.yaml", tmp_path / "key")
+    assert "sha256:" + "1" * 64 in refused.value.remedy
+    assert "push the image" in refused.value.remedy
+
+
 @pytest.mark.parametrize("image", release.IMAGES)
-def test_every_pinned_package_is_in_the_bill_of_materials(released: Released, image: str):
-    pinned = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", (ROOT / f"requirements/{image}.txt").read_text(), re.M)
+def test_all_that_is_in_an_image_is_in_its_bill_of_materials(released: Released, image: str):
+    """What is pinned, and Debian's packages of the base, among them that of Python here."""
     found = json.loads(released.file(f"{image}.cdx.json").read_text())
     assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    parts = [part for part in found["components"] if "purl" in part]
+    python = {(canonicalize_name(p["name"]), p["version"]) for p in parts if p["purl"].startswith("pkg:pypi/")}
+    pinned = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", (ROOT / f"requirements/{image}.txt").read_text(), re.M)
     assert len(pinned) > 20
-    assert {(part["name"], part["version"]) for part in found["components"]} == set(pinned)
-    assert all(part["purl"].startswith("pkg:pypi/") for part in found["components"])
-    assert all(part["externalReferences"][0]["hashes"] for part in found["components"])
+    assert python >= {(canonicalize_name(name), version) for name, version in pinned}
+    debian = {part["name"]: part["version"] for part in parts if part["purl"].startswith("pkg:deb/debian/")}
+    assert {"base-files", "libc6", "libssl3"} <= debian.keys()
+    assert debian["base-files"].startswith("12")
+
+
+@pytest.mark.parametrize("image", release.IMAGES)
+def test_the_base_of_an_image_is_pinned(image: str):
+    lines = ALL[image].path.read_text().splitlines()
+    (base,) = (line for line in lines if line.startswith("ARG PYTHON="))
+    assert re.fullmatch(r"ARG PYTHON=docker\.io/library/python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", base)
+    assert [line for line in lines if line.startswith("FROM ")] == ["FROM ${PYTHON}"]
 
 
 def test_the_packed_chart_is_the_chart(released: Released, values: Path):
