@@ -115,8 +115,8 @@ bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
 
 .PHONY: bench-accuracy
-bench-accuracy: venv ## What compression costs in accuracy, three tasks, 5 paired seeds (SEEDS=n); a quarter of an hour
-	PYTHONPATH=bench $(PY) -m covey_bench.accuracy $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS))
+bench-accuracy: venv ## What compression costs in accuracy, three tasks, paired seeds (SEEDS=n, BENCH="--task NAME"); two hours
+	PYTHONPATH=bench $(PY) -m covey_bench.accuracy $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS)) $(BENCH)
 
 .PHONY: bench-ring
 bench-ring: venv ## The ring against plain mutual TLS between network namespaces (root)

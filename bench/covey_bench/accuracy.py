@@ -34,7 +34,6 @@ from covey_bench.programs import TASKS, deal
 from covey_bench.report import Figure
 from covey_bench.rounds import play
 
-SEEDS = 5
 MARGIN_POINTS = 0.5
 CONFIDENCE = 0.95
 CURVE_POINTS = 10
@@ -122,10 +121,14 @@ def train(job: Job) -> Run:
 
 
 def train_all(jobs: Sequence[Job]) -> dict[Job, Run]:
-    """All trainings, one a core."""
+    """All trainings, one a core; says which have ended."""
     cores = len(os.sched_getaffinity(0))
+    runs: dict[Job, Run] = {}
     with multiprocessing.get_context("spawn").Pool(cores, torch.set_num_threads, (1,)) as pool:
-        return dict(zip(jobs, pool.map(train, jobs, chunksize=1), strict=True))
+        for job, run in zip(jobs, pool.imap(train, jobs), strict=True):
+            runs[job] = run
+            print(f"{len(runs)} of {len(jobs)}: {job.task}, {job.codec}, seed {job.seed}", flush=True)
+    return runs
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def compare(runs: Mapping[Job, Run]) -> tuple[list[Figure], dict[str, object]]:
     figures: list[Figure] = []
     details: dict[str, object] = {}
     for task in dict.fromkeys(job.task for job in runs):
-        seeds = sorted({job.seed for job in runs})
+        seeds = sorted({job.seed for job in runs if job.task == task})
         arms = {
             codec: Arm(
                 {s: [r for j, r in runs.items() if (j.task, j.codec, j.seed) == (task, codec, s)] for s in seeds}
@@ -210,16 +213,16 @@ def _show(task: str, arms: Mapping[str, Arm], losses: Mapping[str, Loss]) -> Non
 def main() -> int:
     """Train, print, write; 1 if a goal is missed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="two or more")
+    parser.add_argument("--seeds", type=int, help="two or more; each task's own number without it")
     parser.add_argument("--task", choices=TASKS, action="append", help="only this one; may be repeated")
     options = parser.parse_args()
-    if options.seeds < 2:
+    if options.seeds is not None and options.seeds < 2:
         parser.error("an interval needs two seeds")
     tasks = options.task or list(TASKS)
     jobs = [
         Job(task, codec, seed, fold)
-        for task, codec, seed in product(tasks, COMPRESSION, range(options.seeds))
-        for fold in range(TASKS[task].folds)
+        for task, codec in product(tasks, COMPRESSION)
+        for seed, fold in product(range(options.seeds or TASKS[task].seeds), range(TASKS[task].folds))
     ]
     figures, details = compare(train_all(jobs))
     report.show("accuracy", figures)

@@ -94,6 +94,7 @@ class Task:
         folds: how many of the parts are it in turn.
         batch_size: records of an inner step of a site.
         holdout: share of a site's records.
+        seeds: how many; five, more where differences are small and records few.
     """
 
     program: type[_Classifier]
@@ -105,6 +106,7 @@ class Task:
     folds: int
     batch_size: int = 32
     holdout: str = "0.2"
+    seeds: int = 5
 
     def terms(self, compression: CompressionSpec) -> TaskTerms:
         """All that is not named here has its default, as in a task that a user writes."""
@@ -128,8 +130,8 @@ class Task:
 
 TASKS: Mapping[str, Task] = {
     "digits": Task(Digits, 100, 5, 2e-3, 1.0, 3, 1),
-    "wdbc": Task(Tumours, 60, 5, 1e-3, 0.5, 3, 3),
-    "text": Task(Text, 100, 4, 5e-3, None, 8, 1, 16, "0.05"),
+    "wdbc": Task(Tumours, 60, 5, 1e-3, 0.5, 3, 3, seeds=20),
+    "text": Task(Text, 1000, 4, 5e-3, None, 8, 1, 16, "0.01"),
 }
 
 

@@ -6,7 +6,7 @@ Everybody is there in every round and scores with the same stake. Updates become
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def play(terms: TaskTerms, seed: int, folders: Sequence[Path], *, feedback: bool
     model = next(iter(sites.values())).initialised().parameters
     manifest = Manifest.from_arrays(model)
     residuals = {site: Residual(manifest) for site in sites}
+    losses = _losses(sites, model)
     for number in range(1, terms.rounds.count + 1):
         now = spec.at_round(number)
         if not feedback:
@@ -65,10 +66,11 @@ def play(terms: TaskTerms, seed: int, folders: Sequence[Path], *, feedback: bool
             for site, learner in sites.items()
         ]
         candidate = RoundMerge.of_payloads(model, payloads, now, rate, clip).candidate()
-        scores = {site: _scores(learner, model, candidate) for site, learner in sites.items()}
+        after = _losses(sites, candidate)
+        scores = {site: Scores(losses[site], after[site], {}) for site in sites}
         accepted = scoring.is_improvement(scores, stakes, margin)
         if accepted:
-            model = candidate
+            model, losses = candidate, after
             for residual in residuals.values():
                 residual.settle(accepted=True)
         else:
@@ -76,6 +78,6 @@ def play(terms: TaskTerms, seed: int, folders: Sequence[Path], *, feedback: bool
         yield Round(number, model, accepted, sum(len(payload) for _, payload in payloads))
 
 
-def _scores(learner: Learner, base: Parameters, candidate: Parameters) -> Scores:
-    before, after = (nano_loss(e.loss_sum, e.examples) for e in learner.evaluate([base, candidate], metrics=False))
-    return Scores(before, after, {})
+def _losses(sites: Mapping[str, Learner], model: Parameters) -> dict[str, int]:
+    found = {site: learner.evaluate([model], metrics=False)[0] for site, learner in sites.items()}
+    return {site: nano_loss(evaluated.loss_sum, evaluated.examples) for site, evaluated in found.items()}
