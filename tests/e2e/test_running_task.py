@@ -25,6 +25,8 @@ ROUNDS = 250  # a quiet machine plays two or three in a second, and the tests be
 EARLIER = Path(__file__).parent / "releases/covey-0.1.0.tgz"
 CHILDREN = "pods,services,configmaps,secrets,persistentvolumeclaims,networkpolicies"
 
+READY = ("Ready", "True")
+
 PROBE = """
 import json, socket, sys
 answers = {}
@@ -184,8 +186,22 @@ def state_directory(stage: Stage, member: str, task: str) -> Path:
     return cluster.directory_of(volume)
 
 
-def test_a_lost_head_comes_back_and_nothing_is_signed_twice(stage: Stage, running: Running) -> None:
-    victim = AUTOMATIC.name
+def await_workers(cluster: Cluster, task: str, count: int) -> None:
+    """Wait until so many pods of workers train, and there is no other."""
+
+    def trains() -> bool:
+        pods = cluster.objects("pods", selector=f"covey.dev/task={task},covey.dev/component=worker")
+        ready = [c for p in pods for c in p["status"].get("conditions", []) if (c["type"], c["status"]) == READY]
+        return len(pods) == len(ready) == count
+
+    until(trains, f"{count} workers", 180, "", every_seconds=0.5)
+
+
+def test_a_lost_head_and_one_with_fewer_workers_come_back_and_nothing_is_signed_twice(
+    stage: Stage, running: Running
+) -> None:
+    """Two of three start anew at once: one alone would be suspended, and the others might end without it."""
+    victim, changed = AUTOMATIC.name, PLANNER.name
     cluster, head = stage.clusters[victim], f"{running.names[victim]}-head"
     before = pod(stage, victim, head)["metadata"]["uid"]
     directories = {name: state_directory(stage, name, task) for name, task in running.names.items()}
@@ -196,10 +212,14 @@ def test_a_lost_head_comes_back_and_nothing_is_signed_twice(stage: Stage, runnin
             lambda: bool(list(directories[victim].glob("rounds/*/update.bin"))), "an update", 60, "", every_seconds=0.01
         )
         cluster.kubectl("delete", "pod", head, f"--namespace={NAMESPACE}", "--grace-period=1", "--wait=false")
+        fewer = json.dumps({"spec": {"participation": {"workers": 1}}})
+        patch = ("patch", "ft", running.names[changed], "--type=merge", f"--patch={fewer}")
+        stage.clusters[changed].kubectl(*patch, f"--namespace={NAMESPACE}")
         until(
             lambda: (cluster.get("pod", head) or {"metadata": {"uid": before}})["metadata"]["uid"] != before,
             "a new head", 120, "", every_seconds=0.5,
         )  # fmt: skip
+        await_workers(stage.clusters[changed], running.names[changed], 1)
         tasks = story.follow(stage, running.task_id, 900)
     assert progress.status(tasks[victim])["restarts"] >= 1
 
@@ -207,8 +227,9 @@ def test_a_lost_head_comes_back_and_nothing_is_signed_twice(stage: Stage, runnin
     signed = witness.bodies(domain, {p.session_key: p.address for p in participants})
     twice = {where: bodies for where, bodies in signed.items() if len(bodies) > 1}
     assert twice == {}
-    owner = ledger.address_of(stage.state.keys[victim])
-    assert len({where[1] for site, where in signed if site == owner and where[0] == "update"}) >= 2
+    for name in (victim, changed):
+        owner = ledger.address_of(stage.state.keys[name])
+        assert len({where[1] for site, where in signed if site == owner and where[0] == "update"}) >= 2
 
     books = asyncio.run(ledger.books(stage.state, bytes.fromhex(running.task_id[2:])))
     assert outcome.check(stage, tasks, books)
