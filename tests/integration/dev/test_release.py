@@ -129,7 +129,7 @@ def test_an_image_that_is_not_in_its_registry_is_refused(tmp_path: Path, values:
 
 @pytest.mark.parametrize("image", release.IMAGES)
 def test_all_that_is_in_an_image_is_in_its_bill_of_materials(released: Released, image: str):
-    """What is pinned, and Debian's packages of the base, among them that of Python here."""
+    """What is pinned, and Debian's packages of the base."""
     found = json.loads(released.file(f"{image}.cdx.json").read_text())
     assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
     parts = [part for part in found["components"] if "purl" in part]
