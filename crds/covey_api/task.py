@@ -155,7 +155,7 @@ class DgcSpec(ApiModel):
     momentum: Annotated[
         BelowOne,
         Field(description="Of a site's updates (momentum correction); makes steps up to 1/(1-momentum) times as long."),
-    ] = "0.5"
+    ] = "0"
     max_norm: Annotated[
         PositiveDecimal | None,
         Field(description="L2 norm to which a site clips its own update first; left out, it does not."),

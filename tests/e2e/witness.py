@@ -9,6 +9,7 @@ import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -29,17 +30,19 @@ class Witness:
         self._directories = directories
         self._wires: set[bytes] = set()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Witness:
-        self._thread.start()
+        self._watching = self._thread.submit(self._watch)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.shutdown()
+        if kind is None:
+            self._watching.result()  # who stopped watching must not say that there was nothing
 
     def bodies(self, domain: Domain, sites: Mapping[str, str]) -> dict[Slot, set[Signable]]:
         """What was signed, by (site, slot).

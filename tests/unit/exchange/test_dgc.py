@@ -10,6 +10,7 @@ import pytest
 from covey_exchange.codec import (
     CodecSpec,
     DecodeError,
+    Feedback,
     InvalidSpec,
     NonCanonical,
     NonFiniteUpdate,
@@ -72,6 +73,16 @@ def test_momentum_correction_sends_what_momentum_would_have_done() -> None:
         encode(delta, residual, spec, MANIFEST)
         residual.settle(accepted=False)
     assert all(np.allclose(residual.values[name], total[name], atol=1e-5) for name in total)
+
+
+def test_without_momentum_there_is_no_second_state() -> None:
+    """And the error feedback has the same bits as with a u that is forgotten at once."""
+    one, other = Residual(MANIFEST), Residual(MANIFEST)
+    for seed in range(3):
+        one.absorb(update(seed), CodecSpec("DGC").feedback)
+        other.absorb(update(seed), Feedback(Fraction(1), Fraction(0)))
+        assert one.momentum is None
+        assert all(one.values[name].tobytes() == other.values[name].tobytes() for name in one.values)
 
 
 @pytest.mark.parametrize("accepted", [True, False])

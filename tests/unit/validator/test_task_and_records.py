@@ -96,7 +96,7 @@ def test_only_the_last_round_is_the_last(number: int, last: bool):
         ({"density": "1/64"}, CodecSpec()),
         (
             {"codec": "DGC", "density": "0.001"},
-            CodecSpec("DGC", Fraction(1, 1000), momentum=Fraction(1, 2), warmup_rounds=4),
+            CodecSpec("DGC", Fraction(1, 1000), warmup_rounds=4),
         ),
         (
             {"codec": "DGC", "dgc": {"momentum": "0.9", "maxNorm": "2.5", "warmupRounds": 0}},

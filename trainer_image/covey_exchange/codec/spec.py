@@ -81,7 +81,9 @@ class CodecSpec:
     @property
     def feedback(self) -> Feedback:
         """How updates are accumulated."""
-        return Feedback(Fraction(1), self.momentum, self.max_norm) if self.codec == DGC else Feedback()
+        if self.codec != DGC:
+            return Feedback()
+        return Feedback(Fraction(1), self.momentum or None, self.max_norm)  # with momentum 0, u would be the update
 
     def at_round(self, number: int) -> CodecSpec:
         """The spec in force in a round (the first is 1): density^(round / (warmup_rounds + 1)) during the warm-up.
