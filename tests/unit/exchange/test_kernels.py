@@ -166,7 +166,11 @@ def test_a_large_model_is_the_same_in_parallel() -> None:
     update = {t.name: rng.standard_t(3, size=t.shape).astype(np.float32) for t in manifest}
     update["a"][500:700] *= np.exp(rng.normal(size=(200, 1), scale=4)).astype(np.float32)
     update["a"][700:1000] = 0
-    for spec in (CodecSpec(), CodecSpec("DGC", Fraction(1, 1000)), CodecSpec("DGC", Fraction(3, 4))):
+    for spec in (
+        CodecSpec(),
+        CodecSpec("DGC", Fraction(1, 1000), momentum=Fraction(1, 2)),
+        CodecSpec("DGC", Fraction(3, 4)),
+    ):
         payload = encode(update, Residual(manifest), spec, manifest, NUMPY)
         assert encode(update, Residual(manifest), spec, manifest, compiled_kernels) == payload
         assert encode(update, Residual(manifest), spec, manifest, Torch("cpu")) == payload

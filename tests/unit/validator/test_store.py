@@ -156,7 +156,7 @@ def test_what_was_sent_leaves_the_error_feedback_only_if_it_counted(store: Store
 @pytest.mark.parametrize("late", [True, False])
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: Store, rounds: int, late: bool):
-    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"warmupRounds": 0}}).codec
+    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"momentum": "0.5", "warmupRounds": 0}}).codec
     waiting = store.residual(MANIFEST)
     waiting.absorb(model(0.25), codec.feedback)
     store.put_residual(waiting)
@@ -179,7 +179,7 @@ def test_discarded_rounds_leave_error_feedback_and_momentum_as_they_were(store: 
 
 
 def test_momentum_lies_with_the_error_feedback_and_is_masked_by_what_counted(store: Store):
-    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"warmupRounds": 0}}).codec
+    codec = task(compression={"codec": "DGC", "density": "1", "dgc": {"momentum": "0.5", "warmupRounds": 0}}).codec
     residual = store.residual(MANIFEST)
     sent(store, 1, model(1.0), residual, codec)
     message = said(header())
@@ -235,7 +235,7 @@ def _cut_for(name: str, replace: Callable[[Path, Path], Path]) -> Callable[[Path
 
 
 def test_error_feedback_in_memory_is_that_on_disk_round_after_round(store: Store, tmp_path: Path):
-    codec = task(compression={"codec": "DGC", "density": "1/4", "dgc": {"warmupRounds": 0}}).codec
+    codec = task(compression={"codec": "DGC", "density": "1/4", "dgc": {"momentum": "0.5", "warmupRounds": 0}}).codec
     others = {OWNERS[1]: bytes(32)}
     for number, (accepted, included) in enumerate([(True, True), (True, False), (False, True), (True, True)], 1):
         residual = store.residual(MANIFEST)
