@@ -173,6 +173,9 @@ def worker_pod(site: Site, index: int, head_uid: str, head_ip: str) -> Object:
     ]
     annotations = {names.HEAD_UID: head_uid}
     pod = _pod(site, names.worker(site.task, index), names.WORKER, [container], volumes, annotations)
+    # No name can be asked for (`network.policies`); a resolver that is not there says so at once. Else each lookup of
+    # torch.distributed, as of the names of its peers, waits ten seconds for an answer.
+    pod["spec"] |= {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["127.0.0.1"]}}
     if site.subnet.compute.runtime_class_name is not None:
         pod["spec"]["runtimeClassName"] = site.subnet.compute.runtime_class_name
     return pod

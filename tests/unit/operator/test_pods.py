@@ -79,6 +79,13 @@ def test_no_pod_runs_an_image_that_nobody_named(site, make):
     assert images(ray_cluster(site, "10.96.3.4", suspend=False)) == named
 
 
+def test_a_worker_asks_nobody_for_names_and_does_not_wait_for_an_answer(site):
+    spec = worker_pod(site, 0, "uid", "10.0.0.1")["spec"]
+    assert spec["dnsPolicy"] == "None"
+    assert spec["dnsConfig"] == {"nameservers": ["127.0.0.1"]}
+    assert "dnsPolicy" not in head_pod(site)["spec"], "the head may have to look for the chain"
+
+
 def test_a_worker_gets_its_gpus_and_its_data_read_only(site):
     worker = worker_pod(site, 1, "uid", "10.1.0.5")
     container = worker["spec"]["containers"][0]
