@@ -67,6 +67,8 @@ def earlier_release(stage: Stage, helm: Callable[..., str], tmp_path_factory: py
 def running(stage: Stage, make_task: Callable[..., dict[str, Any]], earlier_release: Cluster) -> Iterator[Running]:
     task = make_task("long")
     task["spec"]["rounds"] |= {"count": ROUNDS, "settleEvery": 30}
+    # Most rounds come after the model has learnt; then honest members may be removed (docs/explanation/incentives.md).
+    task["spec"]["incentives"] = {"shadowEpochs": ROUNDS}
     task_id = story.publish(stage, task)
     story.join(stage, task_id)
     for member in MEMBERS:
