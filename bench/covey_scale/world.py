@@ -146,7 +146,6 @@ class World:
         return Setting(
             task_id=TASK,
             round=1,
-            last=False,
             site=name,
             ledger=Ledger(self._votes, Fraction(1, 100), book),
             trainers=frozenset(self._members),

@@ -94,7 +94,16 @@ class MembersSpec(ApiModel):
 class RoundsSpec(ApiModel):
     """How the task is cut into rounds."""
 
-    count: Annotated[int, Field(ge=1, le=100_000, description="Number of rounds.")]
+    count: Annotated[int, Field(ge=1, le=100_000, description="Number of rounds, at most.")]
+    patience: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="End the task after so many rounds in a row in which the median loss on the holdouts found no "
+            "new low: nothing is left to learn then. Left out, all rounds are played.",
+        ),
+    ] = None
     local_steps: Annotated[
         int, Field(ge=1, le=100_000, description="Inner optimisation steps of a site in a round.")
     ] = 30

@@ -60,8 +60,9 @@ class History:
         for record in records:
             updates = {site: await obtain(digest) for site, digest in record.selected.items()}
             docket = None
-            if self.book.closes(record.round):
-                docket = await self._hear(self.book.hears(record.facts(frozenset())))
+            seen = record.facts(frozenset())
+            if self.book.closes(record.round, seen, record.accepted):
+                docket = await self._hear(self.book.hears(seen))
             await asyncio.to_thread(self._take, record, updates, docket)
 
     def _take(self, record: CertifiedRound, updates: Mapping[str, SiteUpdate], docket: Docket | None) -> None:
@@ -70,8 +71,9 @@ class History:
         merge = self.merge({}, decoded)
         copies = self.track.copies(merge)
         self.track.take(record.round, merge, record.accepted)
-        gram = self.track.gram() if self.book.closes(record.round) else None
-        self.book = self.book.after(record.round, record.facts(copies), gram, docket)
+        now = record.round, record.facts(copies), record.accepted
+        gram = self.track.gram() if self.book.closes(*now) else None
+        self.book = self.book.after(*now, gram, docket)
         if (self.book.credited, self.book.ledger()) != (record.rewards, record.ledger):
             raise TaskFailed(
                 Reason.BASE_MODEL_MISMATCH,

@@ -105,7 +105,7 @@ class RoundLoop:
         about = item.header.round if isinstance(item, SiteUpdate) else round_of(item.body)
         if about is None:
             return
-        if about == self._node.task.terms.rounds.count and isinstance(item, Message):
+        if isinstance(item, Message):
             self._note_last(item)
         if self._runner is not None and about == self._runner.round:
             self._runner.deliver(item)
@@ -140,7 +140,7 @@ class RoundLoop:
             self._runner.enter(began)
 
     def _note_last(self, message: Message) -> None:
-        if isinstance(message.body, RoundResult):
+        if isinstance(message.body, RoundResult) and message.body.last:
             self._signed_last.add(message.site)
             self._signed.set()
             self._signed = asyncio.Event()
@@ -221,6 +221,9 @@ class RoundLoop:
                 progress.loss = newest.loss_nano / 1e9
             verdict = "accepted" if newest.accepted else "discarded"
             _log.info("round %d certified: %s, loss %s", newest.round, verdict, progress.loss)
+            if newest.last and newest.round < progress.rounds:
+                rounds = self._node.history.book.plateau.rounds
+                _log.info("no round of the last %d found a lower loss: the task ends here", rounds)
 
     # --- training ---------------------------------------------------------------------------------------------------
 

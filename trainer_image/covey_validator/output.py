@@ -57,11 +57,17 @@ def success(record: CertifiedRound, site: str, location: str, progress: Progress
     more. Metrics, whose names a program chooses, come last and as far as there is room.
     """
     proof = RewardTree(record.rewards, record.task_id).proof(site)
+    early = record.round < progress.rounds
+    done = (
+        f"{record.round} of {progress.rounds} rounds done, and nothing left to learn"
+        if early
+        else f"{record.round} rounds done"
+    )
     metrics: dict[str, str] = {}
     document = {
         "outcome": "Succeeded",
         "reason": "RoundsDone",
-        "message": f"{record.round} rounds done; the model is at {location}",
+        "message": f"{done}; the model is at {location}",
         "modelDigest": "0x" + record.model_digest.hex(),
         "modelLocation": location,
         "reward": str(record.rewards[site]),

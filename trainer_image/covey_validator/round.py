@@ -281,16 +281,17 @@ class _Run:
                 self.actions.append(Fail(Reason.HOLDOUT_TOO_SMALL, _NOBODY_SCORES))
             return
         facts = RoundFacts(frozenset(state.selected), scores, state.copies)
-        if s.ledger.book.closes(s.round) and state.gram is None:
+        accepted = is_accepted(s.ledger, scores)
+        if s.ledger.book.closes(s.round, facts, accepted) and state.gram is None:
             if self._once("weigh"):
-                self.actions.append(Weigh(is_accepted(s.ledger, scores), s.ledger.book.hears(facts)))
+                self.actions.append(Weigh(accepted, s.ledger.book.hears(facts)))
             return
         if not self._once(f"in {epoch}"):
             return
         roots = (selection.value(selection.encode(state.selected)), certificate.value)
         models = (s.base, state.candidate)
         weighed = state.gram, epoch, state.docket
-        state.verdict = conclude(s.task_id, s.round, s.last, s.ledger, facts, models, roots, *weighed)
+        state.verdict = conclude(s.task_id, s.round, s.ledger, facts, models, roots, *weighed)
         said = any(
             message.site == s.site and message.body == state.verdict.result
             for by_site in state.results.values()

@@ -45,7 +45,6 @@ class Setting:
     Attributes:
         task_id: 32 bytes.
         round: from 1.
-        last: whether the task ends with it.
         site: our own address.
         ledger: stakes, margin, and everybody's account.
         trainers: sites that may send an update; who was removed may not.
@@ -60,7 +59,6 @@ class Setting:
 
     task_id: bytes
     round: int
-    last: bool
     site: str
     ledger: Ledger
     trainers: frozenset[str]

@@ -35,9 +35,9 @@ class Transactions(ApiModel):
     sent: list[tuple[str, str]] = []
 
 
-def due(newest: int, settle_every: int, rounds: int) -> int:
+def due(newest: int, last: bool, settle_every: int) -> int:
     """The newest round that must be on chain: the last multiple of `settle_every`, or the last of all."""
-    return newest if newest == rounds else newest - newest % settle_every
+    return newest if last else newest - newest % settle_every
 
 
 def turn(round_number: int, settle_every: int, sites: list[str], site: str) -> int:
@@ -107,8 +107,8 @@ class Settler:
         return False
 
     def _due(self) -> int:
-        rounds = self._node.task.terms.rounds
-        return due(self._newest.round, rounds.settle_every, rounds.count) if self._newest else 0
+        every, newest = self._node.task.terms.rounds.settle_every, self._newest
+        return due(newest.round, newest.last, every) if newest else 0
 
     async def _is_our_turn(self, chain: Chain, record: CertifiedRound) -> bool:
         """Wait for those whose turn is before ours; False as soon as one has posted, or a newer result is due."""

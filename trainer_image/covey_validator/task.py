@@ -204,7 +204,8 @@ class Task(ApiModel):
     def book(self) -> Book:
         """Everybody's account before the first round."""
         places = {site.address: site.place for site in self.sites}
-        return Book.open(self.rule, self.stakes, places, self.bounty, self.terms.rounds.count, self.evidence)
+        rounds = self.terms.rounds
+        return Book.open(self.rule, self.stakes, places, self.bounty, rounds.count, self.evidence, rounds.patience)
 
     def setting(
         self,
@@ -223,7 +224,6 @@ class Task(ApiModel):
         return Setting(
             task_id=self.task_id,
             round=round_number,
-            last=round_number == rounds.count,
             site=site,
             ledger=Ledger(self.stakes, margin, book),
             trainers=trainers,

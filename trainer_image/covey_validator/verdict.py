@@ -56,7 +56,6 @@ class Verdict:
 def conclude(
     task_id: bytes,
     round_number: int,
-    last: bool,
     ledger: Ledger,
     facts: RoundFacts,
     models: tuple[bytes, bytes],
@@ -70,7 +69,6 @@ def conclude(
     Args:
         task_id: 32 bytes.
         round_number: from 1.
-        last: whether the task ends here.
         ledger: stakes, margin, accounts until now.
         facts: sites of the certified updates, scores that count (those that abstained are left out), copies.
         models: digests of base and candidate.
@@ -80,7 +78,7 @@ def conclude(
         docket: appeals and verdicts that count, where an epoch ends with this round.
     """
     accepted = is_accepted(ledger, facts.scores)
-    book = ledger.book.after(round_number, facts, gram, docket)
+    book = ledger.book.after(round_number, facts, accepted, gram, docket)
     result = RoundResult(
         task_id=task_id,
         round=round_number,
@@ -92,7 +90,7 @@ def conclude(
         penalties=penalties.digest(book.ledger()),
         total_reward=sum(book.credited.values()),
         accepted=accepted,
-        last=last,
+        last=ledger.book.ends(round_number, facts, accepted),
     )
     return Verdict(result, book, scoring.median_loss(facts.scores, ledger.judges, accepted))
 

@@ -36,6 +36,9 @@ class Standing(_Wire):
     words: str = ""
 
 
+AFTER_THE_ROUNDS = ("Settling", "Done")  # phases of a validator
+
+
 class Progress(_Wire):
     """The validator's own view (`GET /status`)."""
 
@@ -54,6 +57,18 @@ class Progress(_Wire):
     standing: Standing | None = None
     suspended: dict[str, int] | None = None  # member -> the round since which its stake does not count
     transactions: tuple[Transaction, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further round is played; the validator brings the result on chain, and its peers may be gone."""
+        return self.phase in AFTER_THE_ROUNDS or 0 < (self.rounds or 0) <= (self.round or 0)
+
+    @property
+    def why_over(self) -> str:
+        """Why no further round is played, as a sentence."""
+        if (self.round or 0) >= (self.rounds or 0):
+            return "All rounds are done."
+        return f"The model got no better for so long that round {self.round} of {self.rounds} was the last."
 
 
 class Report(_Wire):

@@ -119,7 +119,7 @@ def ended(draft: TaskDraft, record: Record) -> TaskPlan:
     _say_report(draft, record.report)
     claimed = record.claimed or "0"
     paid = f"The reward of {claimed} has been paid." if claimed != "0" else "This member earned no reward."
-    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, _why_over(record.progress))
     draft.conditions.true(SETTLED, Reason.REWARD_CLAIMED, f"The result is settled on chain. {paid}")
     where = "on the output volume" if record.took_part else "on the output volumes of the members"
     draft.conditions.true(SUCCEEDED, Reason.AS_EXPECTED, f"The model is trained, settled, and {where}.")
@@ -213,7 +213,7 @@ def _head_done(draft: TaskDraft, own: Own, on_chain: TaskOnChain, planned: Clust
         members=len(on_chain.participants),
     )
     draft.record(record)
-    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, _why_over(record.progress))
     draft.conditions.unknown(SETTLED, Reason.SETTLING, "The result is on its way to the chain.")
     return draft.plan(wake_seconds=1.0)
 
@@ -225,7 +225,7 @@ def _settle(draft: TaskDraft, own: Own, on_chain: TaskOnChain, record: Record, r
         draft.show_progress(record.progress)
     draft.set(restarts=read_ledger(_config(draft)).restarts or None)
     _say_report(draft, report)
-    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
+    draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, _why_over(record.progress))
     settlement = on_chain.settlement
     if settlement is None or not settlement.last:
         draft.conditions.unknown(SETTLED, Reason.SETTLING, "The last result is on its way to the chain.")
@@ -342,9 +342,9 @@ def _say_training(draft: TaskDraft, planned: ClusterPlan) -> None:
         draft.message = "Waiting for the validator."
         draft.wake_in(WAIT_SECONDS)
         return
-    if (progress.round or 0) >= _rounds(draft):  # the peers may have gone already
-        draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, "All rounds are done.")
-        draft.message = f"All rounds are done{f': {progress.phase}' if progress.phase else ''}."
+    if progress.is_over:  # the peers may have gone already
+        draft.conditions.false(TRAINING, Reason.ROUNDS_DONE, progress.why_over)
+        draft.message = f"{progress.why_over}{f' {progress.phase}.' if progress.phase else ''}"
         return
     if progress.peers and not progress.peers_connected:
         young = _seconds_since_start(draft, planned)
@@ -378,6 +378,10 @@ def _who_is_away(progress: Progress) -> str:
 def _seconds_since_start(draft: TaskDraft, planned: ClusterPlan) -> float:
     started_at = planned.ledger.started_at
     return (draft.seen.now - moment(started_at)).total_seconds() if started_at else CONNECT_SECONDS
+
+
+def _why_over(progress: Progress | None) -> str:
+    return (progress or Progress()).why_over
 
 
 def _rounds(draft: TaskDraft) -> int:

@@ -74,6 +74,28 @@ async def test_three_sites_end_with_one_model_that_the_chain_knows_and_are_paid(
     assert sum(int(site.termination["reward"]) for site in task.sites) == settled.total_reward > 0
 
 
+async def test_a_task_with_patience_ends_when_nothing_is_left_to_learn_and_pays_all(convene: Convene):
+    task = await convene(rounds={"count": 100, "patience": 2}, compression={"codec": "None"})
+    drive(task.sites)
+    await task.start()
+    await task.all_succeed()
+    settled = await task.chain.settlement(task.task_id)
+    assert settled.last
+    assert 2 < settled.round < 100
+    assert {model_digest(model(site)) for site in task.sites} == {settled.model_digest}
+    for site in task.sites:
+        said, found = site.termination, records(site)
+        assert (said["outcome"], said["round"], len(found)) == ("Succeeded", settled.round, settled.round)
+        assert f"{settled.round} of 100 rounds done" in said["message"]
+        losses = [record.loss_nano or 0 for record in found]
+        assert min(losses[-2:]) >= min(losses[:-2])
+        assert all(
+            losses[n] < min(losses[:n]) or losses[n - 1] < min(losses[: n - 1]) for n in range(2, len(found) - 2)
+        )
+    rewards = sum(int(site.termination["reward"]) for site in task.sites)
+    assert settled.total_reward == rewards > 0
+
+
 async def test_terms_without_clipping_merge_the_plain_mean(convene: Convene):
     task = await convene(
         rounds={"count": 1}, compression={"codec": "None"}, aggregation={"clip": "None", "outerLearningRate": "1"}

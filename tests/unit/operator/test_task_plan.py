@@ -326,7 +326,30 @@ def test_peers_that_leave_after_the_last_round_are_no_alarm(make):
     plan = plan_task(make.task(), started(make, children=make.children(pods=pods), progress=done))
     assert said(plan)["ClusterReady"] == ("True", "AsExpected")
     assert said(plan)["Training"] == ("False", "RoundsDone")
-    assert plan.status.message == "All rounds are done: Settling."
+    assert plan.status.message == "All rounds are done. Settling."
+
+
+def test_a_task_that_ends_before_its_last_round_says_why(make):
+    """Its validator settles; peers that are gone are no alarm."""
+    pods = head_that_ended(make, LAST_WORD).pods
+    ready = {"phase": "Running", "podIP": "10.1.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
+    pods["wdbc-head"]["status"] = ready
+    for pod in plan_task(make.task(), started(make, children=make.children(pods=pods))).apply:
+        if pod["kind"] == "Pod":
+            pods[name_of(pod)] = {**pod, "status": ready}
+    done = SEEN_BEFORE.model_copy(update={"phase": "Settling"})
+    plan = plan_task(make.task(), started(make, children=make.children(pods=pods), progress=done))
+    assert said(plan)["Training"] == ("False", "RoundsDone")
+    text = "The model got no better for so long that round 3 of 4 was the last."
+    assert plan.status.message == f"{text} Settling."
+
+    early = {**LAST_WORD, "round": 3, "progress": {**LAST_WORD["progress"], "round": 3}}
+    plan = plan_task(make.task(), started(make, children=head_that_ended(make, early)))
+    record = recorded(plan)
+    for settlement, claimed in ((None, {}), (last(), {}), (last(), {make.OWN: 50 * 10**18})):
+        plan = plan_task(make.task(), started(make, settlement, record=record, claimed=claimed))
+        assert next(c.message for c in plan.status.conditions if c.type == "Training") == text
+        assert figures(plan.status)[0] == "3/4"
 
 
 def test_the_metric_that_the_task_names_is_shown(make):

@@ -81,7 +81,6 @@ def setting(site: str, sites: list[str], **changes: object) -> Setting:
     values: dict[str, object] = {
         "task_id": TASK,
         "round": 1,
-        "last": False,
         "site": site,
         "ledger": Ledger(stakes, Fraction(1, 100), Book.open(Rule(epoch_rounds=1), stakes, places, 900, 3, Auditor())),
         "trainers": frozenset(sites),

@@ -34,7 +34,7 @@ HELPFUL = dict.fromkeys(SITES, 11 * NANO // 10)
 def play(rounds: list[RoundFacts], rule: Rule = RULE, moved: Gram | None = None) -> list[Book]:
     books = [Book.open(rule, STAKES, PLACES, BOUNTY, len(rounds))]
     for number, each in enumerate(rounds, 1):
-        books.append(books[-1].after(number, each, moved or gram(SITES, True)))
+        books.append(books[-1].after(number, each, True, moved or gram(SITES, True)))
     return books[1:]
 
 
@@ -96,7 +96,7 @@ def test_in_shadow_nothing_is_held():
 
 def test_an_epoch_needs_inner_products():
     with pytest.raises(ValueError, match="epoch ends"):
-        Book.open(RULE, STAKES, PLACES, BOUNTY, 4).after(2, facts(HELPFUL))
+        Book.open(RULE, STAKES, PLACES, BOUNTY, 4).after(2, facts(HELPFUL), True)
 
 
 def test_penalties_have_the_places_of_the_contract():

@@ -51,7 +51,7 @@ def play(said: Docket, heights: list[int], until: int | None = None) -> Book:
     book = Book.open(RULE, STAKES, PLACES, BOUNTY, len(heights), Auditor())
     for number, height in enumerate(heights[:until], 1):
         each = facts(book.active, height)
-        book = book.after(number, each, gram(SITES, True), said.until(book.hears(each)))
+        book = book.after(number, each, True, gram(SITES, True), said.until(book.hears(each)))
     return book
 
 
@@ -143,7 +143,7 @@ def test_sites_that_have_read_further_and_who_recomputes_later_have_the_same_boo
         each = facts(there.active, height)
         agreed = there.hears(each)
         read_so_far = whole.until(min(100, agreed + more))  # this site is ahead of the agreed block
-        there = there.after(number, each, gram(SITES, True), read_so_far.until(agreed))
+        there = there.after(number, each, True, gram(SITES, True), read_so_far.until(agreed))
     assert there == play(whole, heights)
     assert there.ledger() == play(whole, heights).ledger()
     assert sum(there.credited.values()) <= BOUNTY
@@ -189,7 +189,7 @@ def test_depositions_prove_a_member_that_need_not_appeal():
     said = Docket(100, depositions=(told(A, NANO), told(B, NANO), told("0x" + "99" * 20, 1)))
     for number in (1, 2):
         each = facts(height=50)
-        book = book.after(number, each, gram(SITES, True), said.until(book.hears(each)))
+        book = book.after(number, each, True, gram(SITES, True), said.until(book.hears(each)))
     assert book.clips == {D: 3}
 
 

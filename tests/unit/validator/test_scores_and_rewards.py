@@ -138,7 +138,7 @@ def verdict(candidate: int, book: Book):
     scores = {site: Scores(1000, candidate, {A: 1000, B: 900}) for site in (A, B, C)}
     ledger, facts = Ledger(STAKES, Fraction(0), book), RoundFacts(frozenset({A, B}), scores)
     models, roots = (BASE, b"\x11" * 32), (bytes(32), bytes(32))
-    return conclude(TASK, 1, False, ledger, facts, models, roots, gram([A, B], True))
+    return conclude(TASK, 1, ledger, facts, models, roots, gram([A, B], True))
 
 
 def test_an_epoch_credits_half_of_what_members_would_get_if_the_task_ended_now():

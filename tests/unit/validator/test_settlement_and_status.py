@@ -23,11 +23,11 @@ from validator_world import OWNERS, TASK_ID, model, record
 
 
 @pytest.mark.parametrize(
-    ("newest", "every", "rounds", "expected"),
-    [(1, 5, 20, 0), (4, 5, 20, 0), (5, 5, 20, 5), (9, 5, 20, 5), (20, 5, 20, 20), (7, 5, 7, 7), (3, 1, 9, 3)],
+    ("newest", "last", "every", "expected"),
+    [(1, False, 5, 0), (4, False, 5, 0), (5, False, 5, 5), (9, False, 5, 5), (20, True, 5, 20), (7, True, 5, 7)],
 )
-def test_results_are_due_every_few_rounds_and_at_the_end(newest: int, every: int, rounds: int, expected: int):
-    assert due(newest, every, rounds) == expected
+def test_results_are_due_every_few_rounds_and_at_the_end(newest: int, last: bool, every: int, expected: int):
+    assert due(newest, last, every) == expected
 
 
 @given(st.integers(1, 10_000), st.integers(1, 50), st.integers(1, 16))
@@ -73,6 +73,14 @@ def test_the_termination_message_has_the_final_figures():
         },
         "transactions": [{"purpose": "result", "hash": "0x" + "ab" * 32}],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rounds", "done"), [(4, "4 rounds done"), (9, "4 of 9 rounds done, and nothing left to learn")]
+)
+def test_the_termination_message_says_how_many_rounds_it_took(rounds: int, done: str):
+    said = output.success(record(4, bytes(32), last=True), OWNERS[0], "/m", Progress("numbers", round=4, rounds=rounds))
+    assert said["message"] == f"{done}; the model is at /m"
 
 
 @pytest.mark.parametrize("name", ["metric {}", "µ" * 40 + "{}", "m" * 4000 + "{}", '"' * 200 + "{}"])

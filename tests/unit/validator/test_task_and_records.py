@@ -82,11 +82,6 @@ def test_the_salt_is_secret_and_the_same_after_a_restart():
     )
 
 
-@pytest.mark.parametrize(("number", "last"), [(1, False), (3, False), (4, True)])
-def test_only_the_last_round_is_the_last(number: int, last: bool):
-    assert setting(number, A).last is last
-
-
 @pytest.mark.parametrize(
     ("compression", "codec"),
     [

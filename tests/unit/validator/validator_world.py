@@ -120,8 +120,8 @@ def record(
     roots = (selection.value(selection.encode(updates)), selection.value(selection.encode(scores)))
     ledger = Ledger(known.stakes, Fraction(0), replace(known.book(), rounds=number + 1))
     facts = RoundFacts(frozenset(updates), {})
-    result = conclude(TASK_ID, number, last, ledger, facts, (digest, digest), roots).result
-    body = type(result)(**{**result.__dict__, "accepted": accepted})
+    result = conclude(TASK_ID, number, ledger, facts, (digest, digest), roots).result
+    body = type(result)(**{**result.__dict__, "accepted": accepted, "last": last})
     signatures = {o: signing.sign(DOMAIN, body, KEYS[o]) for o in (OWNERS if signers is None else signers)}
     return CertifiedRound(
         **body.__dict__,

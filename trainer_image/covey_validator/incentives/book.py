@@ -24,6 +24,7 @@ from covey_validator.incentives.members import Account
 from covey_validator.incentives.rule import Decision, Settled, State
 from covey_validator.incentives.sources import Source
 from covey_validator.incentives.terms import Rule
+from covey_validator.plateau import Plateau
 
 _CREDITED_AT_ONCE = 2  # one part in so many; the rest waits for the final direction
 
@@ -35,7 +36,8 @@ class Book:
     Attributes:
         state: accounts of all members.
         bounty: base units.
-        rounds: of the task.
+        rounds: of the task, at most.
+        plateau: how long the model has not got better, which may end the task before.
         places: member -> where the contract lists it.
         credited: member -> reward until now, in base units; never shrinks.
         epoch: facts of the rounds since the last epoch was closed.
@@ -51,6 +53,7 @@ class Book:
     rounds: int
     places: Mapping[str, int]
     credited: Mapping[str, int]
+    plateau: Plateau = field(default_factory=Plateau)
     epoch: tuple[RoundFacts, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     settled: Mapping[str, Settled] = field(default_factory=dict)
@@ -67,10 +70,11 @@ class Book:
         bounty: int,
         rounds: int,
         evidence: Source | None = None,
+        patience: int | None = None,
     ) -> Book:
         """Before the first round."""
-        credited = dict.fromkeys(stakes, 0)
-        return cls(State.start(rule, stakes), bounty, rounds, places, credited, evidence=evidence)
+        credited, plateau = dict.fromkeys(stakes, 0), Plateau(patience)
+        return cls(State.start(rule, stakes), bounty, rounds, places, credited, plateau, evidence=evidence)
 
     @property
     def active(self) -> frozenset[str]:
@@ -82,22 +86,32 @@ class Book:
         """Proven minorities -> median norms that their updates may have."""
         return self.state.clips
 
-    def closes(self, round_number: int) -> bool:
+    def ends(self, round_number: int, facts: RoundFacts, accepted: bool) -> bool:
+        """Whether the task ends with this round: it is the last one, or the model has long not got better."""
+        return round_number == self.rounds or self._learnt(facts, accepted).is_over
+
+    def closes(self, round_number: int, facts: RoundFacts, accepted: bool) -> bool:
         """Whether an epoch, or the task, ends with this round: then `after` needs the inner products."""
-        return round_number % self.state.rule.epoch_rounds == 0 or round_number == self.rounds
+        return round_number % self.state.rule.epoch_rounds == 0 or self.ends(round_number, facts, accepted)
 
     def hears(self, facts: RoundFacts) -> int:
         """Block up to which what the chain says of appeals counts, if an epoch ends with this round."""
         return max(self.heard, scoring.height_of(facts.scores, self.state.active))
 
     def after(
-        self, round_number: int, facts: RoundFacts, gram: Gram | None = None, docket: Docket | None = None
+        self,
+        round_number: int,
+        facts: RoundFacts,
+        accepted: bool,
+        gram: Gram | None = None,
+        docket: Docket | None = None,
     ) -> Book:
         """Take in a certified round.
 
         Args:
             round_number: from 1.
             facts: of this round.
+            accepted: whether its candidate became the model.
             gram: inner products of all that the members have made of the model, this round included if it was
                 accepted; where `closes`.
             docket: appeals and verdicts as of the block that `hears` names; where `closes`, and there is evidence.
@@ -105,9 +119,9 @@ class Book:
         Raises:
             ValueError: no inner products where an epoch ends.
         """
-        seen = (*self.epoch, facts)
-        if not self.closes(round_number):
-            return replace(self, state=rules.after_round(self.state, round_number), epoch=seen)
+        seen, plateau = (*self.epoch, facts), self._learnt(facts, accepted)
+        if not self.closes(round_number, facts, accepted):
+            return replace(self, state=rules.after_round(self.state, round_number), plateau=plateau, epoch=seen)
         if gram is None:
             raise ValueError(f"an epoch ends with round {round_number}, and no inner products are given")
         state, decisions = self.state, dict(self.decisions)
@@ -120,11 +134,17 @@ class Book:
         settled = rules.settle(state, gram, self.bounty, round_number)
         heard = self.heard if docket is None else docket.height
         touched = self.touched | flagged
-        book = replace(self, state=state, epoch=(), decisions=decisions, touched=touched, heard=heard)
+        book = replace(self, state=state, plateau=plateau, epoch=(), decisions=decisions, touched=touched, heard=heard)
         wanted = {site: found.reward for site, found in settled.items()}
-        if round_number == self.rounds:
+        if self.ends(round_number, facts, accepted):
             return replace(book, settled=settled, credited=no_less(self.bounty, wanted, self.credited))
         return replace(book, credited=self._credit(round_number, wanted, state.accounts))
+
+    def _learnt(self, facts: RoundFacts, accepted: bool) -> Plateau:
+        active = self.state.active
+        scores = {site: found for site, found in facts.scores.items() if site in active}
+        base, left = (scoring.median_loss(scores, active, candidate) for candidate in (False, accepted))
+        return self.plateau.after(base, left)
 
     def _heard(self, docket: Docket | None) -> dict[str, tuple[Finding, ...]]:
         """Member -> evidence of the epochs that are over, the one included that ends now."""
