@@ -98,7 +98,7 @@ def train(task: TaskTerms, task_id: bytes, folders: Sequence[Path]) -> tuple[Par
         ledger = Ledger(stakes, margin, book)
         track.take(number, merge, is_accepted(ledger, scores))
         none = (bytes(32), bytes(32))
-        verdict = conclude(task_id, number, False, ledger, facts, none, none, track.gram())
+        verdict = conclude(task_id, number, ledger, facts, none, none, track.gram())
         verdicts.append(verdict)
         book = verdict.book
         if verdict.result.accepted:
