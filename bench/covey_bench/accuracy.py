@@ -6,7 +6,8 @@ A seed fixes how the records are dealt out, the first model and the order of bat
 judged was settled before the codecs were measured: a codec loses nothing outside noise if its mean loss is below
 `MARGIN_POINTS` with 95 % confidence (one-sided paired t-test, a test of non-inferiority). An interval that merely
 contains zero would not do: the noisier the measurement, the easier it would be to pass. The rows "dense_again" are the
-noise itself: no compression once more, with another first model and another order.
+noise itself: no compression once more, with another first model and another order. What a codec costs is time: how much,
+says the round after which training without compression was as far as the codec is at the end.
 """
 
 from __future__ import annotations
@@ -158,6 +159,16 @@ class Arm:
         return float(np.mean([getattr(run, field) for folds in self.runs.values() for run in folds]))
 
 
+def reached(curve: Mapping[int, float], accuracy: float) -> float:
+    """Round at which a curve first has some accuracy, between those that it names; its last one if it never has."""
+    before, lower = 0, 0.0
+    for number, higher in curve.items():
+        if higher >= accuracy:
+            return before + (number - before) * (accuracy - lower) / (higher - lower)
+        before, lower = number, higher
+    return float(before)
+
+
 def compare(runs: Mapping[Job, Run]) -> tuple[list[Figure], dict[str, object]]:
     """Figures, and what else belongs into the file; prints the tables."""
     figures: list[Figure] = []
@@ -179,6 +190,7 @@ def compare(runs: Mapping[Job, Run]) -> tuple[list[Figure], dict[str, object]]:
                 figures += [
                     Figure(f"accuracy_loss_{codec}_{task}", loss.mean, "points", None, "lower"),
                     Figure(f"accuracy_loss_bound_{codec}_{task}", loss.bound, "points", goal, "lower"),
+                    Figure(f"accuracy_as_dense_after_{codec}_{task}", _behind(dense, arm), "rounds"),
                 ]
         details[task] = {
             codec: {
@@ -194,15 +206,24 @@ def compare(runs: Mapping[Job, Run]) -> tuple[list[Figure], dict[str, object]]:
     return figures, details
 
 
+def _behind(dense: Arm, arm: Arm) -> float:
+    curve = arm.curve
+    return reached(dense.curve, curve[max(curve)])
+
+
 def _show(task: str, arms: Mapping[str, Arm], losses: Mapping[str, Loss]) -> None:
     rounds = list(arms[REFERENCE].curve)
-    results = Table("codec", "accuracy %", "loss, points", "95 % interval", "below", "smaller", "discarded", title=task)
+    columns = ("accuracy %", "loss, points", "95 % interval", "below", "dense's at round", "smaller", "discarded")
+    results = Table("codec", *columns, title=task)
     curves = Table("round", *map(str, rounds), title=f"{task}: accuracy % by round")
     for codec, arm in arms.items():
         loss, curve = losses[codec], arm.curve
         size = arms[REFERENCE].mean("payload_bytes") / arm.mean("payload_bytes")
-        spread = (f"{loss.mean:+.2f} ± {loss.error:.2f}", f"{loss.low:+.2f} … {loss.high:+.2f}", f"{loss.bound:+.2f}")
-        of_codec = ("", "", "") if codec == REFERENCE else spread
+        spread = (
+            f"{loss.mean:+.2f} ± {loss.error:.2f}", f"{loss.low:+.2f} … {loss.high:+.2f}", f"{loss.bound:+.2f}",
+            f"{_behind(arms[REFERENCE], arm):.0f}",
+        )  # fmt: skip
+        of_codec = ("", "", "", "") if codec == REFERENCE else spread
         results.add_row(codec, f"{curve[rounds[-1]]:.2f}", *of_codec, f"{size:.0f} x", f"{arm.mean('discarded'):.0%}")
         curves.add_row(codec, *(f"{curve[number]:.1f}" for number in rounds))
     console = Console(width=120)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from covey_api.task import CompressionSpec
-from covey_bench.accuracy import COMPRESSION, MARGIN_POINTS, Job, Loss, Run, compare, train
+from covey_bench.accuracy import COMPRESSION, MARGIN_POINTS, Job, Loss, Run, compare, reached, train
 from covey_bench.programs import TASKS, deal
 from covey_bench.rounds import Round, play
 from covey_trainer import baseline
@@ -119,3 +119,10 @@ def test_a_codec_passes_only_if_its_loss_is_known_to_be_small(losses: list[float
     assert verdicts.pop("accuracy_loss_bound_dgc_1pct_wdbc") is met
     assert set(verdicts) == {f"accuracy_loss_bound_{codec}_wdbc" for codec in ("sparseloco_1_64", "dgc_5pct")}
     assert set(details) == {"wdbc"}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"), [(0, 0), (25, 5), (50, 10), (65, 15), (80, 20), (81, 25), (82, 30), (99, 40)]
+)
+def test_the_round_at_which_a_curve_first_had_an_accuracy(accuracy: float, expected: float) -> None:
+    assert reached({10: 50, 20: 80, 30: 82, 40: 81}, accuracy) == pytest.approx(expected)
