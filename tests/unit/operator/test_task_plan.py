@@ -315,13 +315,19 @@ def test_a_task_that_failed_has_no_time_left_either(make):
     assert (again.status.phase, again.status.loss, again.status.eta) == ("Failed", "0.5", None)
 
 
-def test_peers_that_leave_after_the_last_round_are_no_alarm(make):
+def pods_that_are_ready(make):
+    """The head and the workers of a task, all at work."""
     pods = head_that_ended(make, LAST_WORD).pods
     ready = {"phase": "Running", "podIP": "10.1.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
     pods["wdbc-head"]["status"] = ready
     for pod in plan_task(make.task(), started(make, children=make.children(pods=pods))).apply:
         if pod["kind"] == "Pod":
             pods[name_of(pod)] = {**pod, "status": ready}
+    return pods
+
+
+def test_peers_that_leave_after_the_last_round_are_no_alarm(make):
+    pods = pods_that_are_ready(make)
     done = SEEN_BEFORE.model_copy(update={"round": 4, "phase": "Settling"})
     plan = plan_task(make.task(), started(make, children=make.children(pods=pods), progress=done))
     assert said(plan)["ClusterReady"] == ("True", "AsExpected")
@@ -331,12 +337,7 @@ def test_peers_that_leave_after_the_last_round_are_no_alarm(make):
 
 def test_a_task_that_ends_before_its_last_round_says_why(make):
     """Its validator settles; peers that are gone are no alarm."""
-    pods = head_that_ended(make, LAST_WORD).pods
-    ready = {"phase": "Running", "podIP": "10.1.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
-    pods["wdbc-head"]["status"] = ready
-    for pod in plan_task(make.task(), started(make, children=make.children(pods=pods))).apply:
-        if pod["kind"] == "Pod":
-            pods[name_of(pod)] = {**pod, "status": ready}
+    pods = pods_that_are_ready(make)
     done = SEEN_BEFORE.model_copy(update={"phase": "Settling"})
     plan = plan_task(make.task(), started(make, children=make.children(pods=pods), progress=done))
     assert said(plan)["Training"] == ("False", "RoundsDone")
