@@ -115,7 +115,7 @@ bench-codec: venv ## Bytes, time and memory of the codecs; BENCH=--billion: also
 	PYTHONPATH=bench $(PY) -m covey_bench.codec $(BENCH)
 
 .PHONY: bench-accuracy
-bench-accuracy: venv ## What compression costs in accuracy, three tasks, paired seeds (SEEDS=n, BENCH="--task NAME"); some hours
+bench-accuracy: venv ## What compression costs in accuracy, three tasks, paired seeds (SEEDS=n, BENCH="--task NAME --codec NAME --rounds N"); some hours
 	PYTHONPATH=bench $(PY) -m covey_bench.accuracy $(if $(filter command line environment,$(origin SEEDS)),--seeds $(SEEDS)) $(BENCH)
 
 .PHONY: bench-ring

@@ -1,6 +1,6 @@
 """`make bench-accuracy`: what compression costs in accuracy, next to no compression on the same data and seeds.
 
-python -m covey_bench.accuracy [--seeds N] [--task NAME]
+python -m covey_bench.accuracy [--seeds N] [--task NAME] [--codec NAME] [--rounds N]
 
 A seed fixes how the records are dealt out, the first model and the order of batches; all codecs get the same. What is
 judged was settled before the codecs were measured: a codec loses nothing outside noise if its mean loss is below
@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -60,6 +60,7 @@ class Job:
     codec: str
     seed: int
     fold: int
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Loss:
 
 def train(job: Job) -> Run:
     """One task from the first round to the last."""
-    task = TASKS[job.task]
+    task = replace(TASKS[job.task], rounds=job.rounds)
     terms = task.terms(CompressionSpec.model_validate(COMPRESSION[job.codec]))
     every = -(-task.rounds // CURVE_POINTS)
     points: dict[int, float] = {}
@@ -179,7 +180,7 @@ def compare(runs: Mapping[Job, Run]) -> tuple[list[Figure], dict[str, object]]:
             codec: Arm(
                 {s: [r for j, r in runs.items() if (j.task, j.codec, j.seed) == (task, codec, s)] for s in seeds}
             )
-            for codec in COMPRESSION
+            for codec in dict.fromkeys(job.codec for job in runs if job.task == task)
         }
         dense = arms[REFERENCE]
         losses = {codec: Loss.of([dense.last(s) - arm.last(s) for s in seeds]) for codec, arm in arms.items()}
@@ -236,13 +237,18 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, help="two or more; each task's own number without it")
     parser.add_argument("--task", choices=TASKS, action="append", help="only this one; may be repeated")
+    parser.add_argument("--codec", choices=COMPRESSION, action="append", help="only this one beside none; ditto")
+    parser.add_argument("--rounds", type=int, help="each task's own number without it")
     options = parser.parse_args()
     if options.seeds is not None and options.seeds < 2:
         parser.error("an interval needs two seeds")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("a task has at least one round")
     tasks = options.task or list(TASKS)
+    codecs = [codec for codec in COMPRESSION if codec in (REFERENCE, *(options.codec or COMPRESSION))]
     jobs = [
-        Job(task, codec, seed, fold)
-        for task, codec in product(tasks, COMPRESSION)
+        Job(task, codec, seed, fold, options.rounds or TASKS[task].rounds)
+        for task, codec in product(tasks, codecs)
         for seed, fold in product(range(options.seeds or TASKS[task].seeds), range(TASKS[task].folds))
     ]
     figures, details = compare(train_all(jobs))

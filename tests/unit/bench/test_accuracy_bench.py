@@ -89,8 +89,15 @@ def test_a_discarded_round_leaves_the_model_and_is_not_the_end_of_learning(tmp_p
 
 
 def test_a_training_is_the_same_again() -> None:
-    job = Job("wdbc", "dgc_1pct", 3, 1)
+    job = Job("wdbc", "dgc_1pct", 3, 1, 25)
     assert train(job) == train(job)
+
+
+def test_a_longer_training_begins_like_a_shorter_one() -> None:
+    short, long = (train(Job("wdbc", "dgc_1pct", 3, 1, rounds)).points for rounds in (10, 20))
+    assert list(short) == list(range(1, 11))
+    assert list(long) == list(range(2, 21, 2))
+    assert all(long[number] == short[number] for number in range(2, 11, 2))
 
 
 def test_the_interval_is_students() -> None:
@@ -111,7 +118,9 @@ def test_the_interval_is_students() -> None:
 )
 def test_a_codec_passes_only_if_its_loss_is_known_to_be_small(losses: list[float], met: bool) -> None:
     runs = {
-        Job("wdbc", codec, seed, fold): Run({30: 90 + seed - (losses[seed] if codec == "dgc_1pct" else 0)}, 100, 0.0)
+        Job("wdbc", codec, seed, fold, 30): Run(
+            {30: 90 + seed - (losses[seed] if codec == "dgc_1pct" else 0)}, 100, 0.0
+        )
         for codec, seed, fold in product(COMPRESSION, range(3), range(2))
     }
     figures, details = compare(runs)
@@ -119,6 +128,17 @@ def test_a_codec_passes_only_if_its_loss_is_known_to_be_small(losses: list[float
     assert verdicts.pop("accuracy_loss_bound_dgc_1pct_wdbc") is met
     assert set(verdicts) == {f"accuracy_loss_bound_{codec}_wdbc" for codec in ("sparseloco_1_64", "dgc_5pct")}
     assert set(details) == {"wdbc"}
+
+
+def test_some_codecs_alone_are_compared_with_no_compression() -> None:
+    runs = {
+        Job("text", codec, seed, 0, 10): Run({10: 60}, 100, 0.0) for codec in ("dense", "dgc_1pct") for seed in (0, 1)
+    }
+    figures, details = compare(runs)
+    assert {name: list(codecs) for name, codecs in details.items() if isinstance(codecs, dict)} == {
+        "text": ["dense", "dgc_1pct"]
+    }
+    assert [figure.name for figure in figures if figure.goal is not None] == ["accuracy_loss_bound_dgc_1pct_text"]
 
 
 @pytest.mark.parametrize(
