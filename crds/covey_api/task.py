@@ -161,6 +161,10 @@ class Precision(StrEnum):
 class DgcSpec(ApiModel):
     """Deep Gradient Compression (arXiv:1712.01887)."""
 
+    decay: Annotated[
+        PositiveShare,
+        Field(description="What a site keeps each round of what it has not sent yet; 1, as in the paper, keeps all."),
+    ] = "0.95"
     momentum: Annotated[
         BelowOne,
         Field(description="Of a site's updates (momentum correction); makes steps up to 1/(1-momentum) times as long."),

@@ -291,6 +291,7 @@ def codec_of(compression: CompressionSpec) -> CodecSpec:
                 DGC,
                 density,
                 bits,
+                decay=ratio(dgc.decay),
                 momentum=ratio(dgc.momentum),
                 max_norm=ratio(dgc.max_norm) if dgc.max_norm else None,
                 warmup_rounds=dgc.warmup_rounds,

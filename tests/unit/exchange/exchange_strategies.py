@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 from covey_exchange.codec import CodecSpec
+from covey_exchange.codec.spec import DECAY
 from covey_exchange.manifest import Manifest, TensorSpec
 from hypothesis import strategies as st
 
@@ -14,7 +15,11 @@ DENSITIES = [Fraction(1, 1000), Fraction(1, 64), Fraction(1, 20), Fraction(1, 3)
 specs = st.one_of(
     st.builds(CodecSpec, st.just("Dense"), value_bits=st.sampled_from([32, 16, 8])),
     st.builds(
-        CodecSpec, st.just("DGC"), st.sampled_from(DENSITIES), momentum=st.sampled_from([Fraction(0), Fraction(9, 10)])
+        CodecSpec,
+        st.just("DGC"),
+        st.sampled_from(DENSITIES),
+        momentum=st.sampled_from([Fraction(0), Fraction(9, 10)]),
+        decay=st.sampled_from([Fraction(1), DECAY]),
     ),
     st.builds(
         CodecSpec,

@@ -62,7 +62,7 @@ def test_a_thousandth_of_a_large_model_is_2000_times_smaller_than_float32() -> N
 
 def test_momentum_correction_sends_what_momentum_would_have_done() -> None:
     """With everything kept at full density, the sums sent are those of momentum SGD without compression."""
-    spec = CodecSpec("DGC", Fraction(1), momentum=Fraction(1, 2))
+    spec = CodecSpec("DGC", Fraction(1), decay=Fraction(1), momentum=Fraction(1, 2))
     residual = Residual(MANIFEST)
     u = {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}
     total = {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}
@@ -75,12 +75,26 @@ def test_momentum_correction_sends_what_momentum_would_have_done() -> None:
     assert all(np.allclose(residual.values[name], total[name], atol=1e-5) for name in total)
 
 
+@pytest.mark.parametrize("decay", [Fraction(1), Fraction(1, 2)])
+def test_what_was_not_sent_fades_by_the_task_s_decay(decay: Fraction) -> None:
+    spec, nothing = (
+        CodecSpec("DGC", Fraction(1, 1000), decay=decay),
+        {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST},
+    )
+    residual = Residual(MANIFEST)
+    encode(update(0), residual, spec, MANIFEST)
+    residual.settle(accepted=True)
+    before = {name: value.copy() for name, value in residual.values.items()}
+    residual.absorb(nothing, spec.feedback)
+    assert all(np.array_equal(residual.values[name], before[name] * np.float32(decay)) for name in before)
+
+
 def test_without_momentum_there_is_no_second_state() -> None:
     """And the error feedback has the same bits as with a u that is forgotten at once."""
     one, other = Residual(MANIFEST), Residual(MANIFEST)
     for seed in range(3):
         one.absorb(update(seed), CodecSpec("DGC").feedback)
-        other.absorb(update(seed), Feedback(Fraction(1), Fraction(0)))
+        other.absorb(update(seed), Feedback(momentum=Fraction(0)))
         assert one.momentum is None
         assert all(one.values[name].tobytes() == other.values[name].tobytes() for name in one.values)
 
@@ -231,12 +245,15 @@ def test_a_model_of_small_tensors_alone_has_no_codebook() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"decay": Fraction(0)},
+        {"decay": Fraction(3, 2)},
         {"momentum": Fraction(1)},
         {"momentum": Fraction(-1, 2)},
         {"max_norm": Fraction(0)},
         {"warmup_rounds": 101},
         {"warmup_rounds": -1},
         {"codec": "SparseLoCo", "momentum": Fraction(1, 2)},
+        {"codec": "SparseLoCo", "decay": Fraction(1)},
         {"codec": "Dense", "value_bits": 32, "warmup_rounds": 1},
         {"codec": "Dense", "value_bits": 4},
     ],

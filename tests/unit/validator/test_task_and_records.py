@@ -94,8 +94,8 @@ def test_the_salt_is_secret_and_the_same_after_a_restart():
             CodecSpec("DGC", Fraction(1, 1000), warmup_rounds=4),
         ),
         (
-            {"codec": "DGC", "dgc": {"momentum": "0.9", "maxNorm": "2.5", "warmupRounds": 0}},
-            CodecSpec("DGC", Fraction(1, 4), momentum=Fraction(9, 10), max_norm=Fraction(5, 2)),
+            {"codec": "DGC", "dgc": {"decay": "1", "momentum": "0.9", "maxNorm": "2.5", "warmupRounds": 0}},
+            CodecSpec("DGC", Fraction(1, 4), decay=Fraction(1), momentum=Fraction(9, 10), max_norm=Fraction(5, 2)),
         ),
     ],
 )

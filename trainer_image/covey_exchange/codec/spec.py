@@ -46,6 +46,7 @@ class CodecSpec:
         density: share of elements that is kept, 0 < density <= 1; exact, so that all sites count alike.
         value_bits: bits of a kept value; SparseLoCo and DGC have 2 (sign and magnitude level), Dense 32, 16 or 8.
         chunk: elements from which each top-k of SparseLoCo is taken.
+        decay: of the error feedback, 0 < decay <= 1; the task's choice with DGC.
         momentum: of DGC, 0 <= momentum < 1.
         max_norm: of DGC: updates are clipped to this L2 norm; None: they are not.
         warmup_rounds: of DGC: rounds in which the density falls to its value.
@@ -55,6 +56,7 @@ class CodecSpec:
     density: Fraction = Fraction(1, 64)
     value_bits: int = 2
     chunk: int = 4096
+    decay: Fraction = DECAY
     momentum: Fraction = Fraction(0)
     max_norm: Fraction | None = None
     warmup_rounds: int = 0
@@ -69,21 +71,22 @@ class CodecSpec:
             raise InvalidSpec("valueBits", f"{self.codec} has {' or '.join(map(str, allowed))}, not {self.value_bits}")
         if not 1 <= self.chunk <= CHUNK_MAX:
             raise InvalidSpec("chunk", f"{self.chunk} must be 1 to {CHUNK_MAX} elements")
+        if not 0 < self.decay <= 1:
+            raise InvalidSpec("dgc.decay", f"{self.decay} must be more than 0 and at most 1")
         if not 0 <= self.momentum < 1:
             raise InvalidSpec("dgc.momentum", f"{self.momentum} must be at least 0 and less than 1")
         if self.max_norm is not None and self.max_norm <= 0:
             raise InvalidSpec("dgc.maxNorm", f"{self.max_norm} must be more than 0")
         if not 0 <= self.warmup_rounds <= WARMUP_ROUNDS_MAX:
             raise InvalidSpec("dgc.warmupRounds", f"{self.warmup_rounds} must be 0 to {WARMUP_ROUNDS_MAX}")
-        if self.codec != DGC and (self.momentum or self.max_norm is not None or self.warmup_rounds):
-            raise InvalidSpec("dgc", f"{self.codec} has no momentum, maxNorm or warmupRounds")
+        own = self.decay != DECAY or self.momentum or self.max_norm is not None or self.warmup_rounds
+        if self.codec != DGC and own:
+            raise InvalidSpec("dgc", f"{self.codec} has no decay of its own, momentum, maxNorm or warmupRounds")
 
     @property
     def feedback(self) -> Feedback:
         """How updates are accumulated."""
-        if self.codec != DGC:
-            return Feedback()
-        return Feedback(Fraction(1), self.momentum or None, self.max_norm)  # with momentum 0, u would be the update
+        return Feedback(self.decay, self.momentum or None, self.max_norm)  # with momentum 0, u would be the update
 
     def at_round(self, number: int) -> CodecSpec:
         """The spec in force in a round (the first is 1): density^(round / (warmup_rounds + 1)) during the warm-up.
@@ -114,7 +117,7 @@ class CodecSpec:
         if self.codec == SPARSELOCO:
             parameters = (self.density, self.value_bits, self.chunk)
         elif self.codec == DGC:
-            parameters = (self.density, self.value_bits, self.momentum, self.max_norm, self.warmup_rounds)
+            parameters = (self.density, self.value_bits, self.decay, self.momentum, self.max_norm, self.warmup_rounds)
         return hashlib.sha256(" ".join(map(str, ("covey-codec-1", self.codec, *parameters))).encode()).digest()
 
 
