@@ -1,6 +1,6 @@
 """Deep Gradient Compression (arXiv:1712.01887) of pseudo-gradients: the largest values of the whole model, 2 bits each.
 
-What is selected from is the accumulated momentum (`Residual`): u <- m u + clip(delta), v <- v + u; when a round is
+What is selected from is the accumulated momentum (`Residual`): u <- m u + clip(delta), v <- decay v + u; when a round is
 accepted, what was sent leaves v, and u becomes zero there (momentum factor masking). The share that is kept falls
 during the warm-up rounds (`CodecSpec.at_round`).
 
