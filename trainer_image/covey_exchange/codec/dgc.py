@@ -1,7 +1,7 @@
 """Deep Gradient Compression (arXiv:1712.01887) of pseudo-gradients: the largest values of the whole model, 2 bits each.
 
-What is selected from is the accumulated momentum (`Residual`): u <- m u + clip(delta), v <- decay v + u; when a round is
-accepted, what was sent leaves v, and u becomes zero there (momentum factor masking). The share that is kept falls
+What is selected from is the accumulated momentum (`Residual`): u <- m u + clip(delta), v <- decay v + u; when a round
+is accepted, what was sent leaves v, and u becomes zero there (momentum factor masking). The share that is kept falls
 during the warm-up rounds (`CodecSpec.at_round`).
 
 The kept elements are the largest of all tensors together, so that even at 0.1 % no small tensor costs a codebook of its
