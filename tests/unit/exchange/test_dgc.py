@@ -77,10 +77,8 @@ def test_momentum_correction_sends_what_momentum_would_have_done() -> None:
 
 @pytest.mark.parametrize("decay", [Fraction(1), Fraction(1, 2)])
 def test_what_was_not_sent_fades_by_the_task_s_decay(decay: Fraction) -> None:
-    spec, nothing = (
-        CodecSpec("DGC", Fraction(1, 1000), decay=decay),
-        {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST},
-    )
+    spec = CodecSpec("DGC", Fraction(1, 1000), decay=decay)
+    nothing = {t.name: np.zeros(t.shape, np.float32) for t in MANIFEST}
     residual = Residual(MANIFEST)
     encode(update(0), residual, spec, MANIFEST)
     residual.settle(accepted=True)
