@@ -101,13 +101,24 @@ class Mirror:
         """The connected chain.
 
         Raises:
-            ChainError: the node or the contracts cannot be reached.
+            ChainError: the node or the contracts cannot be reached, or could not at the last look.
         """
-        async with self._connecting:  # once, whoever asks
-            if self._chain is None:
-                first, *others = self.key.rpc_urls
-                self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
-            return self._chain
+        async with self._connecting:
+            if self._error is not None:
+                raise self._error  # a dead node must not be asked by every pass: `run` keeps trying and wakes
+            return await self._connect()
+
+    async def _reach(self) -> Chain:
+        """The connected chain, whatever came of the last look."""
+        async with self._connecting:
+            return await self._connect()
+
+    async def _connect(self) -> Chain:
+        """Once, whoever asks: they hold the lock."""
+        if self._chain is None:
+            first, *others = self.key.rpc_urls
+            self._chain = await Chain.connect(first, self.key.chain_id, self.key.contract, fallbacks=others)
+        return self._chain
 
     def subscribe(self, subscriber: Key, interest: Interest) -> None:
         """From here on the subscriber is woken by changes, and when the chain fails or comes back."""
@@ -123,7 +134,7 @@ class Mirror:
             return self._followed[name].view()
         async with self._lock:
             if self._error is not None:
-                raise self._error  # a dead node must not be asked by every pass: `run` keeps trying and wakes
+                raise self._error
             followed = self._followed.get(name) or await self._follow(name)
             return followed.view() if followed is not None else None
 
@@ -143,7 +154,7 @@ class Mirror:
             ChainError: not a token, or the node does not answer.
         """
         if address not in self._tokens:
-            chain = await self.chain()
+            chain = await self._reach()
             self._tokens[address] = (await chain.token_decimals(address), await chain.token_symbol(address))
         return self._tokens[address]
 
@@ -200,7 +211,7 @@ class Mirror:
         self._metrics.chain_errors.labels(type(error).__name__).inc()
 
     async def _follow(self, name: str) -> _Followed | None:
-        chain = await self.chain()
+        chain = await self._reach()
         consortium = await chain.consortium(name)
         if consortium is None:
             return None
@@ -211,7 +222,7 @@ class Mirror:
 
     async def _read_all(self, followed: _Followed) -> None:
         """All or nothing: cut off in the middle, it leaves what was known before."""
-        chain = await self.chain()
+        chain = await self._reach()
         newest = await self._confirmed(chain)
         head = newest.number
         members = {member.address: member for member in await chain.members(followed.consortium.id)}
@@ -233,7 +244,7 @@ class Mirror:
         followed.members, followed.tasks, followed.block = fresh.members, fresh.tasks, head
 
     async def _poll(self) -> None:
-        chain = await self.chain()
+        chain = await self._reach()
         head = await self._confirmed(chain)
         if self._block is None or await self._reorganised(chain, self._block, head):
             await self._start_again(chain, head)

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import pytest
+from covey_chain.client import Chain
 from covey_chain.errors import RpcUnavailable
 from covey_operator.metrics import Metrics
 from covey_operator.mirror import Mirror, MirrorKey
@@ -35,4 +37,23 @@ async def test_a_node_that_is_away_is_no_stall_and_a_look_that_never_ends_is_one
     before = mirror.stalled_seconds
     await asyncio.sleep(0.05)
     assert mirror.stalled_seconds >= before + 0.05
+    running.cancel()
+
+
+async def test_many_passes_do_not_each_ask_a_node_that_is_away(monkeypatch: pytest.MonkeyPatch):
+    asked = 0
+
+    async def connect(*_args: object, **_more: object) -> Chain:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        raise RpcUnavailable(KEY.rpc_urls[0], "no answer")
+
+    monkeypatch.setattr(Chain, "connect", connect)
+    mirror = Mirror(KEY, 60.0, Metrics(), lambda _key, _delay: None)
+    running = asyncio.create_task(mirror.run())
+    passes = (mirror.task_id("0x" + "22" * 20, bytes([number])) for number in range(50))
+    answers = await asyncio.gather(*passes, return_exceptions=True)
+    assert all(isinstance(answer, RpcUnavailable) for answer in answers)
+    assert asked <= 2, "the mirror, and a pass that came before it"
     running.cancel()
