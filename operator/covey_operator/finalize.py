@@ -23,7 +23,8 @@ from covey_operator.kinds import (
     name_of,
     namespace_of,
 )
-from covey_operator.observe import Member, TaskObservation, observe_task, own_secret, parse_task
+from covey_operator.observe import Member, TaskObservation, observe_task, own_secret
+from covey_operator.parse import parse_task
 from covey_operator.plan import names
 from covey_operator.plan.clock import moment
 from covey_operator.plan.cluster import remains

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from covey_api.status import Condition, ConditionStatus, Reason
-from covey_api.subnet import Backend, SubnetSpec, SubnetStatus
+from covey_api.status import Reason
+from covey_api.subnet import Backend, SubnetSpec
 from covey_api.task import TaskSpec
 from covey_chain.errors import ChainError
 from covey_chain.wallet import Wallet
 from kubernetes.aio.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from covey_operator import failures
 from covey_operator.keys import BadKeyError, read_entry, read_tls, utc_now, wallet_key
@@ -34,21 +33,18 @@ from covey_operator.kinds import (
     Key,
     Kind,
     Object,
-    annotations_of,
     controlled_by,
     controller_of,
-    generation_of,
     held,
     key_of,
-    labels_of,
     name_of,
-    namespace_of,
     uid_of,
 )
 from covey_operator.kube import FORBIDDEN, NOT_FOUND, NameConflictError
 from covey_operator.mirror import Mirror
 from covey_operator.news import Interest
 from covey_operator.owner import signer_of
+from covey_operator.parse import glance, parse_subnet
 from covey_operator.plan import names
 from covey_operator.plan.model import (
     Children,
@@ -61,7 +57,6 @@ from covey_operator.plan.model import (
     TaskSeen,
 )
 from covey_operator.plan.report import Record, read_record
-from covey_operator.plan.status import TRAINING
 from covey_operator.plan.storage import SESSION_KEY, read_ledger
 from covey_operator.world import World
 
@@ -109,75 +104,6 @@ class SubnetObservation:
     member: Member | None
 
 
-def parse_task(obj: Object) -> Task:
-    """A FederatedTask as a value; an unreadable spec is told, not raised."""
-    spec, invalid = None, ""
-    try:
-        spec = TaskSpec.model_validate(obj.get("spec") or {})
-    except ValidationError as error:
-        invalid = first_error(error)
-    text = annotations_of(obj).get(names.TASK_ID)
-    mirror_of = None
-    if labels_of(obj).get(names.MIRROR) == "true" and text is not None:
-        try:
-            mirror_of = bytes.fromhex(text.removeprefix("0x"))
-        except ValueError:
-            spec, invalid = None, f"annotation {names.TASK_ID} is not a task id"
-    return Task(
-        namespace=namespace_of(obj),
-        name=name_of(obj),
-        uid=uid_of(obj),
-        generation=generation_of(obj),
-        mirror_of=mirror_of,
-        spec=spec,
-        invalid=invalid,
-        conditions=read_conditions(obj),
-    )
-
-
-def parse_subnet(obj: Object) -> SubnetObject:
-    """A Subnet as a value; an unreadable spec is told, not raised."""
-    spec, invalid = None, ""
-    try:
-        spec = SubnetSpec.model_validate(obj.get("spec") or {})
-    except ValidationError as error:
-        invalid = first_error(error)
-    return SubnetObject(
-        namespace=namespace_of(obj),
-        name=name_of(obj),
-        uid=uid_of(obj),
-        generation=generation_of(obj),
-        spec=spec,
-        invalid=invalid,
-        conditions=read_conditions(obj),
-        shown=_read_status(obj),
-    )
-
-
-def _read_status(obj: Object) -> SubnetStatus | None:
-    try:
-        return SubnetStatus.model_validate(obj.get("status") or {})
-    except ValidationError:
-        return None  # of another version, or damaged: it is written anew
-
-
-def first_error(error: ValidationError) -> str:
-    """The first complaint of a model, with its place."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'spec'}: {first['msg']}"
-
-
-def read_conditions(obj: Object) -> tuple[Condition, ...]:
-    """Conditions as last written, for their transition times; what does not parse is written anew."""
-    found = []
-    for condition in (obj.get("status") or {}).get("conditions") or ():
-        try:
-            found.append(Condition.model_validate(condition))
-        except ValidationError:
-            continue
-    return tuple(found)
-
-
 async def reach_member(
     world: World, namespace: str, spec: SubnetSpec, key: Key, task: Task | None = None
 ) -> Member | Problem:
@@ -215,7 +141,7 @@ async def observe_subnet(world: World, obj: Object, subnet: SubnetObject) -> Sub
     around, now = world.surroundings, utc_now()
     if subnet.spec is None:
         return SubnetObservation(SubnetSeen(now=now, around=around), None)
-    tasks = [_glance(task) async for task in world.kube.each(TASK, subnet.namespace)]
+    tasks = [glance(task) async for task in world.kube.each(TASK, subnet.namespace)]
     here = [task for task in tasks if task.subnet == subnet.name]
     answers = [answer for task in here if (answer := world.progress.live(task.key)) is not None]
     unheard = any(task.training and world.progress.answer(task.key) is None for task in here)
@@ -373,29 +299,6 @@ async def _missing_claims(world: World, task: Task, spec: TaskSpec, subnet: Subn
     chosen = [one for one in matching if spec.participation.dataset in (None, one.name)]
     wanted = {subnet.storage.output_claim, *(one.claim_name for one in chosen[:1])}
     return tuple(sorted([name for name in wanted if await world.shared.get(CLAIM, task.namespace, name) is None]))
-
-
-@dataclass(frozen=True)
-class _Glance:
-    """What a Subnet needs of a task."""
-
-    key: Key
-    subnet: str | None
-    mirror_of: bytes | None
-    cut_off: bool
-    training: bool
-
-
-def _glance(task: Object) -> _Glance:
-    text = annotations_of(task).get(names.TASK_ID) if labels_of(task).get(names.MIRROR) == "true" else None
-    told = (task.get("status") or {}).get("conditions") or ()
-    return _Glance(
-        key=key_of(task),
-        subnet=(task.get("spec") or {}).get("subnet"),
-        mirror_of=bytes.fromhex(text.removeprefix("0x")) if text else None,
-        cut_off=any(condition.get("reason") == Reason.PEERS_UNREACHABLE for condition in told),
-        training=any((one.get("type"), one.get("status")) == (TRAINING, ConditionStatus.TRUE) for one in told),
-    )
 
 
 def _bad_subnet(subnet: SubnetObject) -> Problem:

@@ -25,11 +25,9 @@ from covey_operator.observe import (
     TaskObservation,
     observe_subnet,
     observe_task,
-    parse_subnet,
-    parse_task,
-    read_conditions,
     session_address,
 )
+from covey_operator.parse import parse_subnet, parse_task, read_conditions
 from covey_operator.plan import names
 from covey_operator.plan.model import (
     Action,

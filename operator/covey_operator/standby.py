@@ -16,7 +16,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from covey_operator.controller import Pulse
 from covey_operator.kinds import SUBNET, Key, key_of
 from covey_operator.news import Interest
-from covey_operator.observe import parse_subnet
+from covey_operator.parse import parse_subnet
 from covey_operator.world import World
 
 log = logging.getLogger(__name__)
