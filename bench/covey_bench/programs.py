@@ -131,7 +131,7 @@ class Task:
 TASKS: Mapping[str, Task] = {
     "digits": Task(Digits, 300, 5, 2e-3, 1.0, 3, 1),
     "wdbc": Task(Tumours, 60, 5, 1e-3, 0.5, 3, 3, seeds=20),
-    "text": Task(Text, 1200, 4, 5e-3, None, 8, 1, 16, "0.01"),
+    "text": Task(Text, 2000, 4, 5e-3, None, 8, 1, 16, "0.01"),
 }
 
 
