@@ -6,8 +6,8 @@ A seed fixes how the records are dealt out, the first model and the order of bat
 judged was settled before the codecs were measured: a codec loses nothing outside noise if its mean loss is below
 `MARGIN_POINTS` with 95 % confidence (one-sided paired t-test, a test of non-inferiority). An interval that merely
 contains zero would not do: the noisier the measurement, the easier it would be to pass. The rows "dense_again" are the
-noise itself: no compression once more, with another first model and another order. How far
-a codec is behind, says the round after which training without compression was as far as the codec is at the end.
+noise itself: no compression once more, with another first model and another order. How far a codec is behind, says the
+round after which training without compression was as far as the codec is at the end.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from covey_api.status import Condition, ConditionStatus, Reason
 from covey_api.subnet import SubnetSpec, SubnetStatus
 from covey_api.task import TaskSpec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from covey_operator.kinds import (
     Key,
@@ -27,6 +28,8 @@ from covey_operator.plan.status import TRAINING
 
 TASK_ID_BYTES = 32
 
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
 
 @dataclass(frozen=True)
 class Glance:
@@ -41,11 +44,7 @@ class Glance:
 
 def parse_task(obj: Object) -> Task:
     """A FederatedTask as a value; an unreadable spec is told, not raised."""
-    spec, invalid = None, ""
-    try:
-        spec = TaskSpec.model_validate(obj.get("spec") or {})
-    except ValidationError as error:
-        invalid = _first_error(error)
+    spec, invalid = _read_spec(TaskSpec, obj)
     mirror_of = None
     try:
         mirror_of = _mirror_of(obj)
@@ -65,11 +64,7 @@ def parse_task(obj: Object) -> Task:
 
 def parse_subnet(obj: Object) -> SubnetObject:
     """A Subnet as a value; an unreadable spec is told, not raised."""
-    spec, invalid = None, ""
-    try:
-        spec = SubnetSpec.model_validate(obj.get("spec") or {})
-    except ValidationError as error:
-        invalid = _first_error(error)
+    spec, invalid = _read_spec(SubnetSpec, obj)
     return SubnetObject(
         namespace=namespace_of(obj),
         name=name_of(obj),
@@ -123,14 +118,17 @@ def _mirror_of(task: Object) -> bytes | None:
     return task_id
 
 
+def _read_spec(kind: type[SpecT], obj: Object) -> tuple[SpecT | None, str]:
+    """The spec, or the first complaint about it with its place."""
+    try:
+        return kind.model_validate(obj.get("spec") or {}), ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        return None, f"{'.'.join(str(part) for part in first['loc']) or 'spec'}: {first['msg']}"
+
+
 def _read_status(obj: Object) -> SubnetStatus | None:
     try:
         return SubnetStatus.model_validate(obj.get("status") or {})
     except ValidationError:
         return None  # of another version, or damaged: it is written anew
-
-
-def _first_error(error: ValidationError) -> str:
-    """The first complaint of a model, with its place."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'spec'}: {first['msg']}"
